@@ -1,0 +1,3 @@
+module github.com/lifeboat-db/lifeboat
+
+go 1.26
