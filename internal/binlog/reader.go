@@ -1,0 +1,178 @@
+package binlog
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// Event is one framed event. Body excludes header and checksum and points
+// into the file's mapping, or into memory of its own for events that came out
+// of a compressed payload (Inner).
+type Event struct {
+	Type      Type
+	Flags     uint16
+	Timestamp uint32 // seconds since 1970
+	ServerID  uint32
+	Offset    int64 // of the event in its file; of the payload event for inner events
+	End       int64 // offset of the next event in the file
+	Inner     bool  // Body is not in the file's mapping
+	Body      []byte
+}
+
+// Reader walks a file's events in order.
+type Reader struct {
+	file   *File
+	offset int64
+}
+
+// Events returns a reader that begins at offset, which must be the offset of
+// an event; 0 means the first event after the format description.
+func (f *File) Events(offset int64) *Reader {
+	if offset < f.First {
+		offset = f.First
+	}
+	return &Reader{file: f, offset: offset}
+}
+
+// Offset is where the next event begins.
+func (r *Reader) Offset() int64 { return r.offset }
+
+// Next returns the next event; ok is false at the end of the file. A file that
+// ends inside an event gives ErrTruncated, and the offset then is that event's.
+func (r *Reader) Next() (ev Event, ok bool, err error) {
+	f := r.file
+	if r.offset == int64(len(f.Data)) {
+		return Event{}, false, nil
+	}
+	ev, err = f.eventAt(r.offset)
+	if err != nil {
+		return Event{}, false, At(f.At(r.offset), err)
+	}
+	r.offset = ev.End
+	return ev, true, nil
+}
+
+// EventAt reads one event.
+func (f *File) EventAt(offset int64) (Event, error) {
+	ev, err := f.eventAt(offset)
+	return ev, At(f.At(offset), err)
+}
+
+func (f *File) eventAt(offset int64) (Event, error) {
+	if offset < 0 || offset > int64(len(f.Data)) {
+		return Event{}, fmt.Errorf("%w: no such offset, the file has %d bytes", ErrCorrupt, len(f.Data))
+	}
+	rest := f.Data[offset:]
+	if len(rest) < HeaderSize {
+		return Event{}, ErrTruncated
+	}
+	size := int64(binary.LittleEndian.Uint32(rest[9:]))
+	trailer := int64(0)
+	if f.Format.Checksum {
+		trailer = 4
+	}
+	if size < HeaderSize+trailer {
+		return Event{}, f.badSize(rest, size)
+	}
+	if size > int64(len(rest)) {
+		return Event{}, ErrTruncated
+	}
+	raw := rest[:size]
+	if f.Format.Checksum {
+		if err := checkCRC(raw); err != nil {
+			return Event{}, err
+		}
+	}
+	ev := header(raw)
+	ev.Offset, ev.End = offset, offset+size
+	ev.Body = raw[HeaderSize : size-trailer]
+	return ev, f.checkHeader(raw, ev)
+}
+
+func header(raw []byte) Event {
+	return Event{
+		Timestamp: binary.LittleEndian.Uint32(raw),
+		Type:      Type(raw[4]),
+		ServerID:  binary.LittleEndian.Uint32(raw[5:]),
+		Flags:     binary.LittleEndian.Uint16(raw[17:]),
+	}
+}
+
+// badSize tells zero bytes at the end of a file (space that a dying machine
+// had allocated and not written) from damage.
+func (f *File) badSize(rest []byte, size int64) error {
+	for _, b := range rest {
+		if b != 0 {
+			return fmt.Errorf("%w: event size %d", ErrCorrupt, size)
+		}
+	}
+	return ErrTruncated
+}
+
+// checkHeader refuses events that a source's own log cannot hold.
+func (f *File) checkHeader(raw []byte, ev Event) error {
+	if ev.Flags&FlagRelayLog != 0 || ev.Type == FormatDescription {
+		return ErrRelayLog
+	}
+	next := binary.LittleEndian.Uint32(raw[13:])
+	if ev.Flags&FlagArtificial == 0 && next != uint32(ev.End) && next != 0 { //nolint:gosec // the field is modulo 2^32
+		return fmt.Errorf("%w: %s says that the next event is at %d, it is at %d (a relay log, or a file with bytes missing)",
+			ErrCorrupt, ev.Type, next, ev.End)
+	}
+	if !ev.Type.Known() && ev.Flags&FlagIgnorable == 0 {
+		return fmt.Errorf("%w: %s", ErrUnknown, ev.Type)
+	}
+	if n := f.Format.fixedLen(ev.Type); n > len(ev.Body) && ev.Type != GTIDTagged {
+		return fmt.Errorf("%w: %s has %d bytes, its fixed part alone has %d", ErrCorrupt, ev.Type, len(ev.Body), n)
+	}
+	return f.supported(ev.Type)
+}
+
+func (f *File) supported(t Type) error {
+	switch t {
+	case StartEncryption:
+		return ErrEncrypted
+	case StartV3, SlaveEvent, LoadEvent, CreateFileEvent, ExecLoadEvent, NewLoadEvent,
+		PreGAWriteRows, PreGAUpdateRows, PreGADeleteRows, PartialRowData:
+		return fmt.Errorf("%w: %s", ErrUnsupported, t)
+	case IncidentEvent:
+		return fmt.Errorf("%w: %s: the source reported that events may be missing here", ErrUnsupported, t)
+	case HeartbeatEvent, HeartbeatV2:
+		return fmt.Errorf("%w: %s belongs to a replication stream, not to a file", ErrCorrupt, t)
+	default:
+		return nil
+	}
+}
+
+// Tail is how a file ends.
+type Tail struct {
+	Rotate string // name of the next file, if the file ends in a ROTATE_EVENT
+	Stop   bool   // the file ends in a STOP_EVENT: clean shutdown
+}
+
+// Tail looks at the last event without reading the file: ROTATE_EVENT and
+// STOP_EVENT are short, so their beginning is searched backwards from the end.
+func (f *File) Tail() Tail {
+	const longestName = 512
+	end := int64(len(f.Data))
+	for size := int64(HeaderSize); size <= HeaderSize+8+longestName+4 && end-size >= f.First; size++ {
+		raw := f.Data[end-size:]
+		if int64(binary.LittleEndian.Uint32(raw[9:])) != size {
+			continue
+		}
+		if t := Type(raw[4]); t != RotateEvent && t != StopEvent {
+			continue
+		}
+		ev, err := f.eventAt(end - size)
+		if err != nil {
+			continue
+		}
+		if ev.Type == StopEvent {
+			return Tail{Stop: true}
+		}
+		if rot, err := DecodeRotate(ev.Body); err == nil {
+			return Tail{Rotate: rot.Name}
+		}
+	}
+	return Tail{}
+}
