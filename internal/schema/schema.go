@@ -1,0 +1,286 @@
+// Package schema reads table definitions, keys and foreign keys from the
+// target: a binary log names none of them (TABLE_MAP_EVENT's optional metadata
+// has the primary key only under binlog_row_metadata=FULL, and unique keys,
+// foreign keys and generated columns never). A definition holds from one DDL
+// statement to the next, so it is read at each barrier.
+package schema
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+)
+
+// Querier is a connection or a pool.
+type Querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// Name is a table's name.
+type Name struct{ Database, Table string }
+
+func (n Name) String() string { return n.Database + "." + n.Table }
+
+// Column is a column as the log's row images have it, in their order.
+type Column struct {
+	Name          string
+	DataType      string // information_schema.COLUMNS.DATA_TYPE: int, varchar, …
+	ColumnType    string // with length and attributes
+	Charset       string // of text columns
+	Collation     string
+	Length        int // CHARACTER_OCTET_LENGTH; 0 if none
+	Nullable      bool
+	Unsigned      bool
+	Virtual       bool // generated, not stored
+	Generated     bool // stored or virtual
+	AutoIncrement bool
+}
+
+// KeyPart is a column of a key.
+type KeyPart struct {
+	Column     int  // ordinal from 0; -1 for an expression
+	Prefix     bool // only the beginning of the column counts
+	Descending bool
+}
+
+// Key is a unique key.
+type Key struct {
+	Name    string
+	Primary bool
+	Parts   []KeyPart
+	// Plain: whole columns only, found by equality: no prefix, no expression,
+	// no hash or period (MariaDB), so that its values can be computed from an image.
+	Plain bool
+}
+
+// Table is the definition of a base table.
+type Table struct {
+	Name
+	Engine          string
+	Columns         []Column
+	Unique          []Key // primary key first
+	Partitioned     bool
+	Sequence        bool // MariaDB sequence: its rows are set_value calls
+	SystemVersioned bool // MariaDB: row_start/row_end have a life of their own
+}
+
+// Transactional reports whether the engine takes part in transactions in a way
+// that a rollback undoes. Only InnoDB is known to.
+func (t *Table) Transactional() bool { return strings.EqualFold(t.Engine, "InnoDB") }
+
+// RowKey is the key that the server's own applier finds rows by: the primary
+// key, else the first unique key without nullable columns (MySQL 9.7
+// sql/log_event.cc search_key_in_table; MariaDB 10.11 Rows_log_event::find_key).
+// nil if there is none.
+func (t *Table) RowKey() *Key {
+	for i := range t.Unique {
+		k := &t.Unique[i]
+		if k.Primary || t.notNull(k) {
+			return k
+		}
+	}
+	return nil
+}
+
+func (t *Table) notNull(k *Key) bool {
+	for _, p := range k.Parts {
+		if p.Column < 0 || t.Columns[p.Column].Nullable {
+			return false
+		}
+	}
+	return true
+}
+
+// ForeignKey is an edge between two tables.
+type ForeignKey struct {
+	Child, Parent Name
+	// Cascades: deleting or updating the parent changes child rows.
+	Cascades bool
+}
+
+// Load reads one table; nil if there is none of this name.
+func Load(ctx context.Context, q Querier, n Name) (*Table, error) {
+	t := &Table{Name: n}
+	found, err := t.loadTable(ctx, q)
+	if err != nil || !found {
+		return nil, err
+	}
+	if err := t.loadColumns(ctx, q); err != nil {
+		return nil, fmt.Errorf("columns of %s: %w", n, err)
+	}
+	if err := t.loadKeys(ctx, q); err != nil {
+		return nil, fmt.Errorf("keys of %s: %w", n, err)
+	}
+	return t, nil
+}
+
+func (t *Table) loadTable(ctx context.Context, q Querier) (found bool, err error) {
+	err = each(ctx, q, `SELECT TABLE_TYPE, COALESCE(ENGINE,''), COALESCE(CREATE_OPTIONS,'') FROM information_schema.TABLES
+		WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?`, []any{t.Database, t.Table}, func(rows *sql.Rows) error {
+		var typ, options string
+		if err := rows.Scan(&typ, &t.Engine, &options); err != nil {
+			return err
+		}
+		found = true
+		t.Sequence = strings.EqualFold(typ, "SEQUENCE")
+		t.SystemVersioned = strings.Contains(strings.ToUpper(typ), "SYSTEM VERSIONED")
+		t.Partitioned = strings.Contains(options, "partitioned")
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("definition of %s: %w", t.Name, err)
+	}
+	return found, nil
+}
+
+func (t *Table) loadColumns(ctx context.Context, q Querier) error {
+	return each(ctx, q, `SELECT COLUMN_NAME, LOWER(DATA_TYPE), LOWER(COLUMN_TYPE), COALESCE(CHARACTER_SET_NAME,''),
+		COALESCE(COLLATION_NAME,''), COALESCE(CHARACTER_OCTET_LENGTH,0), IS_NULLABLE = 'YES', UPPER(EXTRA)
+		FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION`,
+		[]any{t.Database, t.Table}, func(rows *sql.Rows) error {
+			var c Column
+			var extra string
+			var length int64
+			if err := rows.Scan(&c.Name, &c.DataType, &c.ColumnType, &c.Charset, &c.Collation, &length, &c.Nullable, &extra); err != nil {
+				return err
+			}
+			c.Length = int(length)
+			c.Unsigned = strings.Contains(c.ColumnType, "unsigned")
+			c.Virtual = strings.Contains(extra, "VIRTUAL GENERATED")
+			c.Generated = strings.Contains(extra, "VIRTUAL GENERATED") || strings.Contains(extra, "STORED GENERATED") ||
+				strings.Contains(extra, "PERSISTENT")
+			c.AutoIncrement = strings.Contains(extra, "AUTO_INCREMENT")
+			if strings.Contains(extra, "STORED GENERATED ALWAYS AS ROW") {
+				t.SystemVersioned = true
+			}
+			t.Columns = append(t.Columns, c)
+			return nil
+		})
+}
+
+func (t *Table) loadKeys(ctx context.Context, q Querier) error {
+	ordinal := make(map[string]int, len(t.Columns))
+	for i, c := range t.Columns {
+		ordinal[c.Name] = i
+	}
+	err := each(ctx, q, `SELECT INDEX_NAME, COALESCE(COLUMN_NAME,''), SUB_PART IS NOT NULL, COALESCE(COLLATION,'A') = 'D', INDEX_TYPE
+		FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND NON_UNIQUE = 0
+		ORDER BY INDEX_NAME <> 'PRIMARY', INDEX_NAME, SEQ_IN_INDEX`, []any{t.Database, t.Table}, func(rows *sql.Rows) error {
+		var index, col, indexType string
+		var p KeyPart
+		if err := rows.Scan(&index, &col, &p.Prefix, &p.Descending, &indexType); err != nil {
+			return err
+		}
+		var ok bool
+		if p.Column, ok = ordinal[col]; !ok {
+			p.Column = -1
+		}
+		t.addKeyPart(index, p, strings.EqualFold(indexType, "BTREE") || !t.Transactional())
+		return nil
+	})
+	return err
+}
+
+func (t *Table) addKeyPart(index string, p KeyPart, btree bool) {
+	n := len(t.Unique)
+	if n == 0 || t.Unique[n-1].Name != index {
+		t.Unique = append(t.Unique, Key{Name: index, Primary: index == "PRIMARY", Plain: true})
+		n++
+	}
+	k := &t.Unique[n-1]
+	k.Parts = append(k.Parts, p)
+	if p.Prefix || p.Column < 0 || !btree {
+		k.Plain = false
+	}
+}
+
+// LoadForeignKeys reads all foreign keys of the server.
+func LoadForeignKeys(ctx context.Context, q Querier) ([]ForeignKey, error) {
+	var fks []ForeignKey
+	err := each(ctx, q, `SELECT CONSTRAINT_SCHEMA, TABLE_NAME, UNIQUE_CONSTRAINT_SCHEMA, REFERENCED_TABLE_NAME, UPDATE_RULE, DELETE_RULE
+		FROM information_schema.REFERENTIAL_CONSTRAINTS`, nil, func(rows *sql.Rows) error {
+		var fk ForeignKey
+		var parent sql.NullString
+		var onUpdate, onDelete string
+		if err := rows.Scan(&fk.Child.Database, &fk.Child.Table, &parent, &fk.Parent.Table, &onUpdate, &onDelete); err != nil {
+			return err
+		}
+		fk.Parent.Database = fk.Child.Database
+		if parent.Valid && parent.String != "" {
+			fk.Parent.Database = parent.String
+		}
+		fk.Cascades = cascades(onUpdate) || cascades(onDelete)
+		fks = append(fks, fk)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("foreign keys: %w", err)
+	}
+	return fks, nil
+}
+
+func cascades(rule string) bool {
+	switch strings.ToUpper(rule) {
+	case "RESTRICT", "NO ACTION":
+		return false
+	default: // CASCADE, SET NULL, SET DEFAULT
+		return true
+	}
+}
+
+// Families groups tables that are connected by foreign keys, of which at least
+// one cascades: the group's name is its first table in byte order. Tables of
+// other groups are not in the map.
+func Families(fks []ForeignKey) map[Name]Name {
+	parent := map[Name]Name{}
+	var find func(n Name) Name
+	find = func(n Name) Name {
+		p, ok := parent[n]
+		if !ok || p == n {
+			parent[n] = n
+			return n
+		}
+		root := find(p)
+		parent[n] = root
+		return root
+	}
+	for _, fk := range fks {
+		a, b := find(fk.Child), find(fk.Parent)
+		if less(b, a) {
+			a, b = b, a
+		}
+		parent[b] = a
+	}
+	cascading := map[Name]bool{}
+	for _, fk := range fks {
+		if fk.Cascades {
+			cascading[find(fk.Child)] = true
+		}
+	}
+	families := map[Name]Name{}
+	for n := range parent {
+		if root := find(n); cascading[root] {
+			families[n] = root
+		}
+	}
+	return families
+}
+
+func less(a, b Name) bool {
+	return a.Database < b.Database || a.Database == b.Database && a.Table < b.Table
+}
+
+func each(ctx context.Context, q Querier, query string, args []any, row func(*sql.Rows) error) error {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		if err := row(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
