@@ -384,8 +384,9 @@ func (i *Instance) Open(database string) (*sql.DB, error) {
 }
 
 // Shutdown shuts the server down cleanly and waits until it is gone. Data
-// directory, socket and port stay reserved for Restart. When ctx ends first,
-// the server is killed and an error returned.
+// directory, socket and port stay for Restart. When ctx ends first, the server
+// is killed and an error returned. Close your connections before: MySQL gives
+// each that is open two seconds to end.
 func (i *Instance) Shutdown(ctx context.Context) error {
 	if !i.running() {
 		return nil

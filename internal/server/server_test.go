@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,18 +22,38 @@ import (
 // makeTable leaves one row behind, for others to look for.
 func makeTable(t *testing.T, i *server.Instance) {
 	t.Helper()
-	servertest.Exec(t, servertest.Open(t, i, ""),
-		"CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY)", "INSERT INTO d.t VALUES (42)")
+	withDB(t, i, "", func(db *sql.DB) {
+		servertest.Exec(t, db,
+			"CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY)", "INSERT INTO d.t VALUES (42)")
+	})
+}
+
+// withDB leaves no connection open, for which a shutdown of MySQL would wait.
+func withDB(t *testing.T, i *server.Instance, database string, use func(*sql.DB)) {
+	t.Helper()
+	db, err := i.Open(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	use(db)
+}
+
+// queryString reads one value.
+func queryString(t *testing.T, i *server.Instance, query string) (value string) {
+	t.Helper()
+	withDB(t, i, "", func(db *sql.DB) {
+		if err := db.QueryRowContext(t.Context(), query).Scan(&value); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return value
 }
 
 func checkTable(t *testing.T, i *server.Instance) {
 	t.Helper()
-	var a int
-	if err := servertest.Open(t, i, "d").QueryRowContext(t.Context(), "SELECT a FROM t").Scan(&a); err != nil {
-		t.Fatal(err)
-	}
-	if a != 42 {
-		t.Errorf("the table holds %d, want 42", a)
+	if a := queryString(t, i, "SELECT a FROM d.t"); a != "42" {
+		t.Errorf("the table holds %s, want 42", a)
 	}
 }
 
@@ -49,15 +70,11 @@ func TestStartQueryStop(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		db := servertest.Open(t, i, "")
-		var version, logBin string
-		if err := db.QueryRowContext(t.Context(), "SELECT version(), @@log_bin").Scan(&version, &logBin); err != nil {
-			t.Error(err)
-		}
+		version := queryString(t, i, "SELECT version()")
 		if !strings.HasPrefix(version, d.Version) {
 			t.Errorf("the server says it is %q, its program says %q", version, d.Version)
 		}
-		if logBin != "0" {
+		if logBin := queryString(t, i, "SELECT @@log_bin"); logBin != "0" {
 			t.Errorf("log_bin is %s, want it off unless asked for", logBin)
 		}
 		pid := i.PID()
@@ -155,19 +172,16 @@ func TestCopy(t *testing.T) {
 	})
 }
 
-func uuid(t *testing.T, i *server.Instance) (id string) {
+func uuid(t *testing.T, i *server.Instance) string {
 	t.Helper()
-	if err := servertest.Open(t, i, "").QueryRowContext(t.Context(), "SELECT @@server_uuid").Scan(&id); err != nil {
-		t.Fatal(err)
-	}
-	return id
+	return queryString(t, i, "SELECT @@server_uuid")
 }
 
 func TestBinaryLogs(t *testing.T) {
 	servertest.Each(t, func(t *testing.T, d server.Distribution) {
 		i := servertest.Start(t, d, "--log-bin=bin")
 		makeTable(t, i)
-		servertest.Exec(t, servertest.Open(t, i, ""), "FLUSH BINARY LOGS")
+		withDB(t, i, "", func(db *sql.DB) { servertest.Exec(t, db, "FLUSH BINARY LOGS") })
 		logs, err := i.BinaryLogs(t.Context())
 		if err != nil {
 			t.Fatal(err)
