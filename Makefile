@@ -1,0 +1,67 @@
+# What this project needs is Go and make; everything else is installed by its
+# own scripts into .cache (or $LIFEBOAT_CACHE).
+
+SHELL := /bin/bash
+export PATH := $(PATH):/usr/local/go/bin
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+# Options of the demo, such as DEMO_ARGS="--flavor mysql --transactions 50000".
+DEMO_ARGS ?=
+# The server the demo runs on; the smallest unless it is to be MySQL.
+DEMO_SERVER ?= $(if $(findstring mysql,$(DEMO_ARGS)),mysql-9.7,mariadb-10.11)
+BENCH_ARGS ?=
+FUZZ_TIME ?= 30s
+
+.DEFAULT_GOAL := help
+
+.PHONY: build
+build: ## build bin/lifeboat
+	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/lifeboat ./cmd/lifeboat
+
+.PHONY: servers
+servers: ## install the MySQL and MariaDB servers that tests run against
+	scripts/servers
+
+.PHONY: demo
+demo: build ## show a recovery on a private server (DEMO_ARGS="--flavor mysql")
+	scripts/servers $(DEMO_SERVER)
+	bin/lifeboat demo $(DEMO_ARGS)
+
+# Two packages at a time: each may have several servers running.
+.PHONY: test
+test: servers ## run all tests
+	go test -p 2 -timeout 20m ./...
+
+.PHONY: test-long
+test-long: servers ## run all tests and those that take hours
+	go test -p 1 -tags long -timeout 3h ./...
+
+.PHONY: test-race
+test-race: servers ## run all tests with the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race -p 2 -timeout 60m ./...
+
+.PHONY: lint
+lint: ## check the code, its layers and the scripts
+	scripts/lint
+
+.PHONY: bench
+bench: servers ## measure (BENCH_ARGS=...)
+	scripts/servers sysbench
+	go run ./bench/cmd/bench $(BENCH_ARGS)
+
+.PHONY: fuzz
+fuzz: ## run each fuzz test for FUZZ_TIME
+	scripts/fuzz $(FUZZ_TIME)
+
+.PHONY: clean
+clean: ## remove what was built; the servers stay
+	rm -rf bin
+
+.PHONY: clean-cache
+clean-cache: ## remove the installed servers and tools
+	rm -rf "$${LIFEBOAT_CACHE:-.cache}"
+
+.PHONY: help
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
