@@ -1,0 +1,248 @@
+// Package applier executes prepared work on N connections of the target.
+//
+// Row events go through BINLOG '<base64>' statements. Facts about the
+// statement that cost a crash or silent loss when ignored
+// (../shared/research/binlog-statement.md, tried on MySQL 8.0, 8.4, 9.7 and
+// MariaDB 10.11, 11.8) and how they are kept here:
+//
+//   - a prepared BINLOG crashes mysqld: statements are plain text only;
+//   - a session needs the format description once, alone, and MySQL's
+//     gtid_next must be set again after it;
+//   - in autocommit every statement group commits by itself: always BEGIN;
+//   - 1213 rolls the whole transaction back and 1205 only the statement: after
+//     any error ROLLBACK, then the whole chunk again.
+package applier
+
+import (
+	"context"
+	"database/sql"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lifeboat-db/lifeboat/internal/dbconn"
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
+)
+
+// Unit is a bounded piece of work that is applied in one transaction. Its
+// statements are made again for each attempt.
+type Unit interface {
+	// Describe names the unit in errors: table and range.
+	Describe() string
+	// Groups calls yield with whole groups of events, each to be sent in one
+	// BINLOG statement. The slice is valid during the call only.
+	Groups(yield func(events []byte) error) error
+	// Done is the statement that notes the unit's completion, part of its
+	// transaction.
+	Done() string
+}
+
+// Lane is a sequence of units that must be applied in order. Lanes are
+// independent of each other.
+type Lane []Unit
+
+// Session is a connection that is prepared for BINLOG statements.
+type Session struct {
+	conn *sql.Conn
+	buf  []byte
+}
+
+// NewSession takes a connection out of the pool and prepares it. format is the
+// log's format description event, made for the target (binlog.Format.ForApply).
+func NewSession(ctx context.Context, db *sql.DB, srv dbconn.Server, format []byte) (*Session, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the target: %w", err)
+	}
+	s := &Session{conn: conn}
+	if err := s.prepare(ctx, srv, format); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Session) prepare(ctx context.Context, srv dbconn.Server, format []byte) error {
+	for _, stmt := range Prologue(srv) {
+		if err := s.Exec(ctx, stmt); err != nil {
+			return fmt.Errorf("prepare a session: %s: %w", stmt, err)
+		}
+	}
+	if err := s.Binlog(ctx, format); err != nil {
+		return fmt.Errorf("send the format description: %w", err)
+	}
+	if srv.Flavor == gtid.MySQL {
+		// The format description leaves gtid_next undetermined.
+		if err := s.Exec(ctx, "SET gtid_next = 'AUTOMATIC'"); err != nil {
+			return fmt.Errorf("prepare a session: %w", err)
+		}
+	}
+	return nil
+}
+
+// Prologue is what every session of a replay sets.
+func Prologue(srv dbconn.Server) []string {
+	stmts := []string{
+		"SET SESSION sql_log_bin = 0", // what is restored is not a change of its own
+		"SET NAMES binary",            // a BINLOG text needs no conversion
+		"SET SESSION sql_mode = ''",
+		"SET SESSION wait_timeout = 604800, net_read_timeout = 3600, net_write_timeout = 3600",
+		"SET SESSION long_query_time = 31536000", // the slow log would hold every row
+		"SET SESSION transaction_isolation = 'READ-COMMITTED'",
+	}
+	if srv.Flavor == gtid.MariaDB && !srv.AtLeast(11, 1) {
+		stmts[len(stmts)-1] = "SET SESSION tx_isolation = 'READ-COMMITTED'"
+	}
+	return stmts
+}
+
+// Close gives the connection back for good.
+func (s *Session) Close() {
+	_ = s.conn.Raw(func(any) error { return errDiscard })
+	_ = s.conn.Close()
+}
+
+var errDiscard = fmt.Errorf("discard: %w", sql.ErrConnDone)
+
+// Conn is the connection, for statements with results.
+func (s *Session) Conn() *sql.Conn { return s.conn }
+
+// Exec sends a text statement.
+func (s *Session) Exec(ctx context.Context, stmt string) error {
+	_, err := s.conn.ExecContext(ctx, stmt)
+	return err
+}
+
+// Binlog sends events in one BINLOG statement.
+func (s *Session) Binlog(ctx context.Context, events []byte) error {
+	const head, tail = "BINLOG '", "'"
+	n := base64.StdEncoding.EncodedLen(len(events))
+	s.buf = append(s.buf[:0], head...)
+	if cap(s.buf) < len(head)+n+len(tail) {
+		s.buf = append(make([]byte, 0, len(head)+n+len(tail)), head...)
+	}
+	s.buf = base64.StdEncoding.AppendEncode(s.buf, events)
+	s.buf = append(s.buf, tail...)
+	// The driver copies the statement into its packet before it returns.
+	return s.Exec(ctx, unsafe.String(&s.buf[0], len(s.buf)))
+}
+
+// Options of a Pool.
+type Options struct {
+	// Retries bounds how often a unit is tried again after a deadlock or lock
+	// timeout.
+	Retries int
+	// Applied is called after each committed unit, from several goroutines.
+	Applied func(Unit)
+	// Trial rolls back instead of committing: to see whether a unit fits.
+	Trial bool
+}
+
+// Apply runs the lanes over the sessions and returns the first error; then
+// nothing more is begun. Units that were committed stay committed.
+func Apply(ctx context.Context, sessions []*Session, lanes []Lane, opt Options) error {
+	queue := make(chan Lane, len(lanes))
+	for _, l := range lanes {
+		queue <- l
+	}
+	close(queue)
+	g, ctx := errgroup.WithContext(ctx)
+	for _, s := range sessions {
+		g.Go(func() error {
+			for lane := range queue {
+				for _, u := range lane {
+					if err := s.apply(ctx, u, opt); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func (s *Session) apply(ctx context.Context, u Unit, opt Options) error {
+	for attempt := 0; ; attempt++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := s.try(ctx, u, opt)
+		if err == nil {
+			if opt.Applied != nil && !opt.Trial {
+				opt.Applied(u)
+			}
+			return nil
+		}
+		if dbconn.Classify(err) != dbconn.Retry || attempt >= opt.Retries {
+			return fmt.Errorf("apply %s: %w", u.Describe(), err)
+		}
+		if err := backoff(ctx, attempt); err != nil {
+			return err
+		}
+	}
+}
+
+// backoff waits 1 ms, 2 ms, … up to about a second, with jitter.
+func backoff(ctx context.Context, attempt int) error {
+	d := time.Millisecond << min(attempt, 10)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d/2 + rand.N(d)): //nolint:gosec // jitter
+		return nil
+	}
+}
+
+func (s *Session) try(ctx context.Context, u Unit, opt Options) error {
+	if err := s.Exec(ctx, "BEGIN"); err != nil {
+		return err
+	}
+	err := u.Groups(func(events []byte) error { return s.Binlog(ctx, events) })
+	if err == nil && !opt.Trial {
+		err = s.Exec(ctx, u.Done())
+	}
+	if err == nil && !opt.Trial {
+		return s.Exec(ctx, "COMMIT")
+	}
+	if rerr := s.Exec(ctx, "ROLLBACK"); rerr != nil && err == nil {
+		err = rerr
+	}
+	return err
+}
+
+// IsSchemaMismatch reports whether the server refused a row event because its
+// columns are not the table's (ER_SLAVE_CONVERSION_FAILED, which clients see
+// as an unknown error only).
+func IsSchemaMismatch(err error) bool {
+	switch dbconn.Number(err) {
+	case 1677, 1105, 1535:
+		return true
+	default:
+		return false
+	}
+}
+
+// Lost reports whether the error means that the connection is gone.
+func Lost(err error) bool {
+	return err != nil && !errors.Is(err, context.Canceled) && dbconn.Classify(err) == dbconn.Connection
+}
+
+// Quote makes a string literal that holds in every sql_mode: hexadecimal.
+func Quote(s string) string {
+	var b strings.Builder
+	b.WriteString("X'")
+	const digits = "0123456789abcdef"
+	for i := range len(s) {
+		b.WriteByte(digits[s[i]>>4])
+		b.WriteByte(digits[s[i]&15])
+	}
+	b.WriteByte('\'')
+	return b.String()
+}

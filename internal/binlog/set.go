@@ -1,0 +1,171 @@
+package binlog
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
+)
+
+// ErrGap says that between two files something is missing.
+var ErrGap = errors.New("gap between binary log files")
+
+// Head is what the beginning of a file says about what came before it.
+type Head struct {
+	HasPrevious bool
+	Previous    gtid.Set  // MySQL: all GTIDs in the log before this file
+	List        []gtid.ID // MariaDB: binlog state, the last GTID of each (domain, server)
+}
+
+// Set is the files of one log in their order.
+type Set struct {
+	Files []*File
+	Heads []Head
+}
+
+// OpenSet opens the files and puts them in order by what they contain: by how
+// many transactions precede each file, then by the time in the format
+// description, then by number. It refuses files of two vendors, one file given
+// twice, and a file whose last event names another successor than the next.
+func OpenSet(paths []string) (*Set, error) {
+	s := &Set{}
+	for _, p := range paths {
+		f, err := Open(p)
+		if err != nil {
+			_ = s.Close()
+			return nil, err
+		}
+		s.Files = append(s.Files, f)
+	}
+	if err := s.arrange(); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close unmaps all files.
+func (s *Set) Close() error {
+	var errs []error
+	for _, f := range s.Files {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Flavor is the vendor of the log.
+func (s *Set) Flavor() gtid.Flavor { return s.Files[0].Format.Flavor }
+
+// Size is the number of bytes in all files.
+func (s *Set) Size() int64 {
+	var n int64
+	for _, f := range s.Files {
+		n += int64(len(f.Data))
+	}
+	return n
+}
+
+// Index finds a file by its base name; -1 if there is none.
+func (s *Set) Index(name string) int {
+	return slices.IndexFunc(s.Files, func(f *File) bool { return f.Name == name })
+}
+
+func (s *Set) arrange() error {
+	type item struct {
+		f      *File
+		h      Head
+		before uint64 // transactions before the file
+	}
+	items := make([]item, 0, len(s.Files))
+	for _, f := range s.Files {
+		h, err := f.ReadHead()
+		if err != nil {
+			return err
+		}
+		if f.Format.Flavor != s.Flavor() {
+			return At(f.At(0), fmt.Errorf("%w: %s wrote this file, %s wrote %s",
+				ErrUnsupported, f.Format.ServerVersion, s.Files[0].Format.ServerVersion, s.Files[0].Name))
+		}
+		items = append(items, item{f, h, h.transactionsBefore()})
+	}
+	slices.SortStableFunc(items, func(a, b item) int {
+		return cmp.Or(cmp.Compare(a.before, b.before), cmp.Compare(a.f.timestamp(), b.f.timestamp()),
+			cmp.Compare(number(a.f.Name), number(b.f.Name)), cmp.Compare(a.f.Name, b.f.Name))
+	})
+	s.Files, s.Heads = nil, nil
+	for _, it := range items {
+		s.Files, s.Heads = append(s.Files, it.f), append(s.Heads, it.h)
+	}
+	return s.checkNames()
+}
+
+// checkNames compares each file's ROTATE_EVENT with the name of the next.
+func (s *Set) checkNames() error {
+	for i, f := range s.Files[:len(s.Files)-1] {
+		next := s.Files[i+1]
+		if f.Name == next.Name {
+			return At(f.At(0), fmt.Errorf("%w: two files have this name", ErrGap))
+		}
+		tail := f.Tail()
+		if tail.Rotate != "" && tail.Rotate != next.Name && number(tail.Rotate) != number(next.Name) {
+			return At(f.At(int64(len(f.Data))), fmt.Errorf("%w: this file is continued in %s, but the next one given is %s",
+				ErrGap, tail.Rotate, next.Name))
+		}
+		if a, b := number(f.Name), number(next.Name); tail.Rotate == "" && a >= 0 && b >= 0 && b != a+1 && !s.Heads[i+1].HasPrevious {
+			return At(f.At(int64(len(f.Data))), fmt.Errorf("%w: %s is followed by %s", ErrGap, f.Name, next.Name))
+		}
+	}
+	return nil
+}
+
+// timestamp is when the file was begun, by its format description.
+func (f *File) timestamp() uint32 { return header(f.Format.raw).Timestamp }
+
+// number is the number at the end of a log file's name, -1 if there is none.
+func number(name string) int64 {
+	i := strings.LastIndexByte(name, '.')
+	n, err := strconv.ParseInt(name[i+1:], 10, 64)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+func (h Head) transactionsBefore() uint64 {
+	if h.List == nil {
+		return h.Previous.Count()
+	}
+	var n uint64
+	for _, id := range h.List {
+		n += id.Seq
+	}
+	return n
+}
+
+// ReadHead reads the events before the first transaction.
+func (f *File) ReadHead() (Head, error) {
+	r := f.Events(0)
+	for range 8 { // PREVIOUS_GTIDS or GTID_LIST comes first or behind START_ENCRYPTION
+		ev, ok, err := r.Next()
+		if errors.Is(err, ErrTruncated) || err == nil && !ok {
+			return Head{}, nil
+		}
+		if err != nil {
+			return Head{}, err
+		}
+		switch ev.Type {
+		case PreviousGTIDs:
+			set, err := gtid.DecodePreviousGTIDs(ev.Body)
+			return Head{HasPrevious: true, Previous: set}, At(f.At(ev.Offset), err)
+		case MariaGTIDList:
+			list, _, err := gtid.DecodeGTIDList(ev.Body)
+			return Head{HasPrevious: true, Previous: gtid.ListToSet(list), List: list}, At(f.At(ev.Offset), err)
+		default:
+		}
+	}
+	return Head{}, nil
+}
