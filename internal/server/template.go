@@ -162,8 +162,9 @@ func shareDir(ctx context.Context, d Distribution) (string, error) {
 		return "", fmt.Errorf("%s --verbose --help: %w", d.mysqld, err)
 	}
 	for line := range strings.Lines(string(out)) {
-		if f := strings.Fields(line); len(f) == 2 && f[0] == "lc-messages-dir" {
-			return f[1], nil
+		// The help text has the same name with two dashes before it.
+		if dir, ok := strings.CutPrefix(line, "lc-messages-dir "); ok {
+			return strings.TrimSpace(dir), nil
 		}
 	}
 	return "", fmt.Errorf("%s --verbose --help names no lc-messages-dir", d.mysqld)
