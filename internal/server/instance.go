@@ -48,9 +48,7 @@ type Instance struct {
 	args    []string
 	timeout time.Duration
 
-	// run is a directory with a short path, as a Unix socket needs: at most
-	// 107 bytes. It holds the socket, the error log and temporary files.
-	run     string
+	run     *runDir
 	dataDir string
 	ownData bool // dataDir is ours to remove
 	port    int  // 0: no networking
@@ -83,9 +81,11 @@ func Start(ctx context.Context, d Distribution, o Options) (*Instance, error) {
 }
 
 func (i *Instance) start(ctx context.Context, skipNetworking bool) error {
-	if err := i.makeRunDir(); err != nil {
+	run, err := newRunDir()
+	if err != nil {
 		return err
 	}
+	i.run = run
 	if err := i.prepareDataDir(ctx); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
@@ -133,23 +133,9 @@ func freePort(ctx context.Context) (int, error) {
 	return strconv.Atoi(port)
 }
 
-// makeRunDir prefers the usual place for temporary files and takes /tmp when
-// that is too long for a socket.
-func (i *Instance) makeRunDir() (err error) {
-	base := os.TempDir()
-	if len(base) > 60 {
-		base = "/tmp"
-	}
-	i.run, err = os.MkdirTemp(base, "lb")
-	if err != nil {
-		return err
-	}
-	return os.Mkdir(filepath.Join(i.run, "tmp"), 0o700)
-}
-
 func (i *Instance) prepareDataDir(ctx context.Context) (err error) {
 	if i.dataDir == "" {
-		i.dataDir = filepath.Join(i.run, "data")
+		i.dataDir = filepath.Join(i.run.path, "data")
 	}
 	if i.dataDir, err = filepath.Abs(i.dataDir); err != nil {
 		return err
@@ -200,8 +186,8 @@ func (i *Instance) arguments() []string {
 	args := append(defaults(i.dist),
 		"--datadir="+i.dataDir,
 		"--socket="+i.Socket(),
-		"--pid-file="+filepath.Join(i.run, "pid"),
-		"--tmpdir="+filepath.Join(i.run, "tmp"),
+		"--pid-file="+filepath.Join(i.run.path, "pid"),
+		"--tmpdir="+filepath.Join(i.run.path, "tmp"),
 	)
 	if i.port == 0 {
 		args = append(args, "--skip-networking")
@@ -223,7 +209,7 @@ func asksForBinlog(arg string) bool {
 func (i *Instance) launch(ctx context.Context) error {
 	// The size tells this start's messages from those of earlier ones.
 	logStart := fileSize(i.ErrorLog())
-	proc, err := spawn(ctx, i.dist.mysqld, i.arguments(), i.ErrorLog())
+	proc, err := spawn(ctx, i.dist.mysqld, i.arguments(), i.ErrorLog(), i.run.lock)
 	if err != nil {
 		return err
 	}
@@ -234,12 +220,13 @@ func (i *Instance) launch(ctx context.Context) error {
 	return nil
 }
 
-// spawn starts a program with its output appended to a log file.
+// spawn starts a program with its output appended to a log file. It inherits
+// the lock, which so is held until it ends.
 //
 // The kernel sends the signal that ties the server's life to ours when the
 // thread that started it ends, not the process; so that thread belongs to the
 // server until the server is gone.
-func spawn(ctx context.Context, program string, args []string, logFile string) (*process, error) {
+func spawn(ctx context.Context, program string, args []string, logFile string, lock *os.File) (*process, error) {
 	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
 	if err != nil {
 		return nil, err
@@ -253,6 +240,7 @@ func spawn(ctx context.Context, program string, args []string, logFile string) (
 		// Not bound to ctx: the server outlives the call that starts it.
 		cmd := exec.CommandContext(context.WithoutCancel(ctx), program, args...)
 		cmd.Stdout, cmd.Stderr = log, log
+		cmd.ExtraFiles = []*os.File{lock}
 		cmd.SysProcAttr = childAttributes()
 		if err := cmd.Start(); err != nil {
 			started <- err
@@ -335,7 +323,7 @@ func (i *Instance) logTail(from int64) string {
 func (i *Instance) Distribution() Distribution { return i.dist }
 
 // Socket returns the path of the Unix socket.
-func (i *Instance) Socket() string { return filepath.Join(i.run, "s") }
+func (i *Instance) Socket() string { return filepath.Join(i.run.path, "s") }
 
 // Port returns the port at 127.0.0.1, or 0 without networking.
 func (i *Instance) Port() int { return i.port }
@@ -344,7 +332,7 @@ func (i *Instance) Port() int { return i.port }
 func (i *Instance) DataDir() string { return i.dataDir }
 
 // ErrorLog returns the path of the server's error log. Stop removes it.
-func (i *Instance) ErrorLog() string { return filepath.Join(i.run, "error.log") }
+func (i *Instance) ErrorLog() string { return filepath.Join(i.run.path, "error.log") }
 
 // PID returns the server's process id, or 0 when it is not running.
 func (i *Instance) PID() int {
@@ -443,10 +431,10 @@ func (i *Instance) Stop(ctx context.Context) error {
 }
 
 func (i *Instance) remove() error {
-	if i.run == "" {
-		return nil
+	if i.run == nil {
+		return nil // Start got nowhere
 	}
-	return os.RemoveAll(i.run)
+	return i.run.remove()
 }
 
 // BinaryLogs returns the absolute paths of the binary logs, oldest first. The

@@ -339,8 +339,8 @@ func TestToolMissing(t *testing.T) {
 	}
 }
 
-// A test process that dies must not leave a server behind. The test runs
-// itself once more as the process to be killed.
+// A test process that dies must not leave a server behind, nor for long its
+// run directory. The test runs itself once more as the process to be killed.
 func TestServerDiesWithItsStarter(t *testing.T) {
 	if os.Getenv("LIFEBOAT_TEST_STARTER") != "" {
 		i, err := server.Start(t.Context(), servertest.All(t)[0], server.Options{DataDir: os.Getenv("LIFEBOAT_TEST_STARTER")})
@@ -369,14 +369,19 @@ func TestServerDiesWithItsStarter(t *testing.T) {
 	if scanErr != nil {
 		t.Fatalf("the starter said nothing: %v", scanErr)
 	}
-	defer func() { _ = os.RemoveAll(run) }()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if gone(pid) {
-			return
+			break
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("server %d outlives its starter", pid)
 		}
+	}
+	next := servertest.Start(t, servertest.All(t)[0])
+	mustNotExist(t, run)
+	servertest.Start(t, next.Distribution())
+	if _, err := os.Stat(next.Socket()); err != nil {
+		t.Errorf("the run directory of a living server was swept: %v", err)
 	}
 }
 

@@ -35,11 +35,11 @@ func template(ctx context.Context, d Distribution) (string, error) {
 		return "", err
 	}
 	name := d.Name + "-" + d.Version + "." + strconv.Itoa(templateRecipe)
-	unlock, err := lock(filepath.Join(base, "."+name+".lock"))
+	lock, err := openLocked(filepath.Join(base, "."+name+".lock"), syscall.LOCK_EX)
 	if err != nil {
 		return "", err
 	}
-	defer unlock()
+	defer func() { _ = lock.Close() }()
 
 	final := filepath.Join(base, name)
 	if _, err := os.Stat(final); err == nil {
@@ -53,24 +53,6 @@ func template(ctx context.Context, d Distribution) (string, error) {
 		return "", fmt.Errorf("initialize a data directory: %w", err)
 	}
 	return final, os.Rename(building, final)
-}
-
-// lock takes an exclusive lock on a file, waiting for it.
-func lock(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
-		if !errors.Is(err, syscall.EINTR) {
-			break
-		}
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
-	}
-	return func() { _ = f.Close() }, nil
 }
 
 func initialize(ctx context.Context, d Distribution, dir string) error {
@@ -175,6 +157,9 @@ func run(ctx context.Context, program string, args []string, stdin io.Reader) er
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Stdin = stdin
 	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", program, context.Cause(ctx)) // not: signal: killed
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w\n%s", program, err, lastLines(out, 20))
 	}
