@@ -4,6 +4,11 @@
 SHELL := /bin/bash
 export PATH := $(PATH):/usr/local/go/bin
 
+# Tests run in the directory of their package: the cache must not depend on it.
+ifdef LIFEBOAT_CACHE
+export LIFEBOAT_CACHE := $(shell realpath -m -- "$$LIFEBOAT_CACHE")
+endif
+
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 # Options of the demo, such as DEMO_ARGS="--flavor mysql --transactions 50000".
