@@ -1,0 +1,128 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/lifeboat-db/lifeboat/internal/server"
+)
+
+// ReplayConfig says what the replay benchmark compares.
+type ReplayConfig struct {
+	Distributions []string // names of installed servers, "mysql-9.7"
+	Workload      string   // one of Workloads
+	Transactions  int      // 0: the published number for server and workload
+	Tables        int
+	TableSize     int // rows in each table before the workload
+	LogFileSize   int // max_binlog_size in bytes: where the source begins a new log
+	Ways          []string
+
+	Lifeboat string // the program, for the ways that need it
+	Profile  string // where lifeboat writes a CPU profile; empty: none
+
+	Cache   string // where scripts/servers installed to
+	Data    string // where data sets are kept; empty: bench in the cache
+	Results string // directory for reports as JSON and Markdown; empty: none
+	Keep    bool   // keep the targets' data directories and the tools' output
+
+	Out io.Writer // reports as text
+	Log io.Writer // what is being done
+}
+
+// The ways, in the order of the report.
+const (
+	Serial    = "serial"     // mysqlbinlog | mysql
+	Applier   = "applier"    // the server's own parallel applier
+	Lifeboat  = "lifeboat"   // lifeboat replay
+	Lifeboat1 = "lifeboat-1" // the same with one worker
+)
+
+// Ways lists all ways.
+func Ways() []string { return []string{Serial, Applier, Lifeboat, Lifeboat1} }
+
+// DefaultReplay is the published comparison.
+func DefaultReplay() ReplayConfig {
+	return ReplayConfig{
+		Distributions: []string{"mysql-9.7", "mariadb-10.11"},
+		Workload:      "write_only",
+		Tables:        4,
+		TableSize:     250_000,
+		LogFileSize:   1 << 30, // both vendors' default
+		Ways:          []string{Serial, Applier, Lifeboat},
+		Lifeboat:      filepath.Join("bin", "lifeboat"),
+		Cache:         server.DefaultCache(),
+		Results:       filepath.Join("bench", "results"),
+		Out:           io.Discard,
+		Log:           io.Discard,
+	}
+}
+
+// QuickReplay is small enough for a test and has everything a large run has,
+// more than one log file included. Its times mean nothing.
+func QuickReplay() ReplayConfig {
+	c := DefaultReplay()
+	c.Transactions = 5_000
+	c.TableSize = 10_000
+	c.LogFileSize = 4 << 20
+	c.Results = ""
+	return c
+}
+
+// Validate says what is wrong with the configuration before hours are spent.
+func (c ReplayConfig) Validate() error {
+	if len(c.Distributions) == 0 {
+		return errors.New("no distribution")
+	}
+	if !slices.Contains(Workloads(), c.Workload) {
+		return fmt.Errorf("unknown workload %q: choose of %s", c.Workload, strings.Join(Workloads(), ", "))
+	}
+	if c.Transactions < 0 || c.Tables < 1 || c.TableSize < 1 || c.LogFileSize < 4096 {
+		return fmt.Errorf("size out of range: %d transactions, %d tables, %d rows, logs of %d bytes",
+			c.Transactions, c.Tables, c.TableSize, c.LogFileSize)
+	}
+	return c.validateWays()
+}
+
+func (c ReplayConfig) validateWays() error {
+	for _, w := range c.Ways {
+		if !slices.Contains(Ways(), w) {
+			return fmt.Errorf("unknown way %q: choose of %s", w, strings.Join(Ways(), ", "))
+		}
+	}
+	runs := c.lifeboatRuns()
+	if runs > 0 {
+		if _, err := os.Stat(c.Lifeboat); err != nil {
+			return fmt.Errorf("the lifeboat program (build it with `make build`): %w", err)
+		}
+	}
+	if c.Profile != "" && runs != 1 {
+		return fmt.Errorf("a profile is of one run of lifeboat, and this would be %d: name one distribution and one way", runs)
+	}
+	return nil
+}
+
+func (c ReplayConfig) lifeboatRuns() int {
+	n := 0
+	for _, w := range c.Ways {
+		if w == Lifeboat || w == Lifeboat1 {
+			n += len(c.Distributions)
+		}
+	}
+	return n
+}
+
+func (c ReplayConfig) dataDir() string {
+	if c.Data != "" {
+		return c.Data
+	}
+	return filepath.Join(c.Cache, "bench")
+}
+
+func (c ReplayConfig) logf(format string, args ...any) {
+	_, _ = fmt.Fprintf(c.Log, format+"\n", args...)
+}

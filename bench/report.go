@@ -1,0 +1,216 @@
+package bench
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Report is the outcome of one comparison: one server, one data set, all ways.
+type Report struct {
+	SchemaVersion int               `json:"schema_version"` // 1
+	Benchmark     string            `json:"benchmark"`      // "replay"
+	Date          time.Time         `json:"date"`
+	Machine       Machine           `json:"machine"`
+	Server        string            `json:"server"`             // name and version
+	Lifeboat      string            `json:"lifeboat,omitempty"` // source revision
+	Workload      string            `json:"workload"`
+	Distribution  string            `json:"distribution"`
+	Tables        int               `json:"tables"`
+	TableSize     int               `json:"table_size"`
+	Transactions  uint64            `json:"transactions"`
+	LogBytes      int64             `json:"log_bytes"`
+	LogFiles      int               `json:"log_files"`
+	Settings      map[string]string `json:"settings"` // of every target's server
+	Ways          []Result          `json:"ways"`
+}
+
+// Result is what one way did.
+type Result struct {
+	Way                   string   `json:"way"`
+	Seconds               float64  `json:"seconds"`
+	TransactionsPerSecond float64  `json:"transactions_per_second"`
+	MegabytesPerSecond    float64  `json:"megabytes_per_second"`   // 10^6 bytes of log
+	TimesSerial           float64  `json:"times_serial,omitempty"` // how many times as fast
+	TimesApplier          float64  `json:"times_applier,omitempty"`
+	Tool                  Use      `json:"tool"`             // programs beside the server
+	Server                Use      `json:"server"`           // the target's server
+	Shutdown              float64  `json:"shutdown_seconds"` // clean, right after the replay
+	Load                  string   `json:"load_average"`     // of the machine, just before
+	Equal                 bool     `json:"end_state_equal"`
+	Different             []string `json:"different_tables,omitempty"`
+	Error                 string   `json:"error,omitempty"`
+}
+
+// verdict is the result in a word, and in capitals where it is not as it
+// should be.
+func (r Result) verdict() string {
+	switch {
+	case r.Error != "":
+		return "FAILED"
+	case !r.Equal:
+		return "WRONG"
+	}
+	return "equal"
+}
+
+func newReport(ds *dataset) Report {
+	return Report{
+		SchemaVersion: 1, Benchmark: "replay",
+		Date: time.Now().UTC().Truncate(time.Second), Machine: thisMachine(),
+		Server: ds.Spec.Distribution + " (" + ds.Spec.Version + ")", Distribution: ds.Spec.Distribution,
+		Workload: ds.Spec.Workload, Tables: ds.Spec.Tables, TableSize: ds.Spec.TableSize,
+		Transactions: ds.Committed, LogBytes: ds.Bytes, LogFiles: len(ds.Logs),
+	}
+}
+
+// add appends a result with the figures that follow from the data set.
+func (r *Report) add(result Result) {
+	if result.Error == "" && result.Seconds > 0 {
+		result.TransactionsPerSecond = float64(r.Transactions) / result.Seconds
+		result.MegabytesPerSecond = megabytes(r.LogBytes) / result.Seconds
+	}
+	r.Ways = append(r.Ways, result)
+	for n := range r.Ways {
+		r.Ways[n].TimesSerial = r.times(Serial, r.Ways[n])
+		r.Ways[n].TimesApplier = r.times(Applier, r.Ways[n])
+	}
+}
+
+// times is how many times as fast a result is as a way's. There is none
+// between runs of which one did not do the work.
+func (r *Report) times(way string, result Result) float64 {
+	for _, base := range r.Ways {
+		if base.Way == way && base.Equal && result.Equal && result.Seconds > 0 {
+			return base.Seconds / result.Seconds
+		}
+	}
+	return 0
+}
+
+// problem tells of the ways that did not arrive.
+func (r Report) problem() error {
+	var all []error
+	for _, w := range r.Ways {
+		switch w.verdict() {
+		case "FAILED":
+			all = append(all, fmt.Errorf("%s FAILED: %s", w.Way, w.Error))
+		case "WRONG":
+			all = append(all, fmt.Errorf("%s is WRONG: other contents than the source's in %s", w.Way, strings.Join(w.Different, ", ")))
+		}
+	}
+	return errors.Join(all...)
+}
+
+var columns = []string{"way", "seconds", "transactions/s", "MB/s", "× serial", "× applier",
+	"tool MB (anon)", "server MB", "CPU s tool + server", "shutdown s", "end state"}
+
+func (r Result) cells() []string {
+	if r.Error != "" {
+		return append(append([]string{r.Way, number(r.Seconds, 1)}, slices.Repeat([]string{"–"}, len(columns)-3)...), r.verdict())
+	}
+	tool := "–"
+	if r.Tool.Peak > 0 {
+		tool = fmt.Sprintf("%.0f (%.0f)", megabytes(r.Tool.Peak), megabytes(r.Tool.PeakAnon))
+	}
+	return []string{
+		r.Way, number(r.Seconds, 1), number(r.TransactionsPerSecond, 0), number(r.MegabytesPerSecond, 1),
+		number(r.TimesSerial, 2), number(r.TimesApplier, 2), tool, number(megabytes(r.Server.Peak), 0),
+		fmt.Sprintf("%.1f + %.1f", r.Tool.CPUSecond, r.Server.CPUSecond), number(r.Shutdown, 1), r.verdict(),
+	}
+}
+
+func number(v float64, digits int) string {
+	if v == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.*f", digits, v)
+}
+
+func megabytes(n int64) float64 { return float64(n) / 1e6 }
+
+// title says what was replayed.
+func (r Report) title() string {
+	return fmt.Sprintf("replay: %s, %s, %d transactions, %.0f MB of binary log in %d files, %d tables of %d rows",
+		r.Server, r.Workload, r.Transactions, megabytes(r.LogBytes), r.LogFiles, r.Tables, r.TableSize)
+}
+
+// about lists what one must know to repeat the run.
+func (r Report) about() []string {
+	lines := []string{"date: " + r.Date.Format(time.RFC3339), "machine: " + r.Machine.String()}
+	if r.Lifeboat != "" {
+		lines = append(lines, "lifeboat: "+r.Lifeboat)
+	}
+	for _, w := range r.Ways {
+		lines = append(lines, "load average before "+w.Way+": "+w.Load)
+	}
+	var settings []string
+	for _, name := range slices.Sorted(maps.Keys(r.Settings)) {
+		settings = append(settings, name+"="+r.Settings[name])
+	}
+	return append(lines, "settings of every target: "+strings.Join(settings, ", "))
+}
+
+// Text is the report for a terminal.
+func (r Report) Text() string {
+	var b strings.Builder
+	b.WriteString(r.title() + "\n\n")
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, row := range r.rows() {
+		_, _ = fmt.Fprintln(table, strings.Join(row, "\t"))
+	}
+	_ = table.Flush()
+	b.WriteString("\n" + strings.Join(r.about(), "\n") + "\n\n")
+	return b.String()
+}
+
+// Markdown is the report for a page.
+func (r Report) Markdown() string {
+	var b strings.Builder
+	b.WriteString("# " + r.title() + "\n\n")
+	for n, row := range r.rows() {
+		b.WriteString("| " + strings.Join(row, " | ") + " |\n")
+		if n == 0 {
+			b.WriteString(strings.Repeat("|---", len(row)) + "|\n")
+		}
+	}
+	b.WriteString("\n")
+	for _, line := range r.about() {
+		b.WriteString("- " + line + "\n")
+	}
+	return b.String()
+}
+
+func (r Report) rows() [][]string {
+	rows := [][]string{columns}
+	for _, w := range r.Ways {
+		rows = append(rows, w.cells())
+	}
+	return rows
+}
+
+// save writes the report into the results directory.
+func (c ReplayConfig) save(r Report) error {
+	if c.Results == "" {
+		return nil
+	}
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.Results, 0o755); err != nil {
+		return err
+	}
+	base := filepath.Join(c.Results, fmt.Sprintf("%s-%s-%s", r.Date.Format(time.DateOnly), r.Distribution, r.Workload))
+	return errors.Join(
+		os.WriteFile(base+".json", append(text, '\n'), 0o644),
+		os.WriteFile(base+".md", []byte(r.Markdown()), 0o644),
+	)
+}
