@@ -1,0 +1,87 @@
+// Package oracle replays binary logs with the vendors' own tools, one
+// statement after the other: `mysqlbinlog FILES | mysql`. What Lifeboat's
+// replay is compared with.
+//
+// The oracle can be wrong itself. Known to be:
+//   - MySQL 9.6 and later with REPLACE of a row that others refer to by
+//     ON DELETE CASCADE: the source keeps the children and logs a delete and a
+//     write; the delete, replayed, takes the children with it.
+//   - MariaDB with anything between XA PREPARE and XA COMMIT: the client has
+//     one session, and a session with a prepared transaction takes nothing
+//     else.
+//   - MyISAM in statement format with a statement that failed half-way: the
+//     client stops at the error that the source logged.
+package oracle
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/lifeboat-db/lifeboat/internal/server"
+)
+
+// Replay applies binary logs to a running server, from a position in the
+// first file.
+func Replay(ctx context.Context, target *server.Instance, files []string, position int64) error {
+	if err := replay(ctx, target, files, position); err != nil {
+		return fmt.Errorf("oracle: %w", err)
+	}
+	return nil
+}
+
+func replay(ctx context.Context, target *server.Instance, files []string, position int64) error {
+	d := target.Distribution()
+	mysqlbinlog, err := d.Tool("mysqlbinlog")
+	if err != nil {
+		return err
+	}
+	mysql, err := d.Tool("mysql")
+	if err != nil {
+		return err
+	}
+	read := exec.CommandContext(ctx, mysqlbinlog, append([]string{"--no-defaults",
+		"--verify-binlog-checksum", "--local-load=" + os.TempDir(), "--force-if-open",
+		fmt.Sprintf("--start-position=%d", position)}, files...)...)
+	apply := exec.CommandContext(ctx, mysql, "--no-defaults", "--binary-mode", "--local-infile=1",
+		"--max-allowed-packet=1G", "--user=root", "--socket="+target.Socket())
+	return pipe(read, apply)
+}
+
+// pipe runs two programs, one reading what the other writes, and reports the
+// errors of both. When the reader ends early the writer's broken pipe is no
+// news.
+func pipe(from, to *exec.Cmd) error {
+	var fromSaid, toSaid bytes.Buffer
+	out, err := from.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	from.Stderr, to.Stdin, to.Stderr, to.Stdout = &fromSaid, out, &toSaid, &toSaid
+	if err := from.Start(); err != nil {
+		return err
+	}
+	toErr := to.Run()
+	// The reader's end must be closed, or a writer that is still at work
+	// waits forever; Wait does so after what Run has consumed.
+	if toErr != nil {
+		_ = out.Close()
+	}
+	fromErr := from.Wait()
+	return errors.Join(explain(to, toErr, &toSaid), explain(from, fromErr, &fromSaid))
+}
+
+func explain(cmd *exec.Cmd, err error, said *bytes.Buffer) error {
+	if err == nil {
+		return nil
+	}
+	text := strings.TrimSpace(said.String())
+	if len(text) > 2000 {
+		text = text[:1000] + "\n…\n" + text[len(text)-1000:]
+	}
+	return fmt.Errorf("%s: %w\n\t%s", cmd.Path, err, text)
+}

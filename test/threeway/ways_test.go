@@ -1,0 +1,26 @@
+package threeway_test
+
+import (
+	"context"
+
+	"github.com/lifeboat-db/lifeboat/internal/server"
+	"github.com/lifeboat-db/lifeboat/test/oracle"
+)
+
+// way is one way to replay.
+type way struct {
+	name   string
+	args   []string // further options of the target's mysqld
+	replay func(ctx context.Context, target *server.Instance, w world) error
+}
+
+// serial is the vendor's own way. It would run the target's events.
+var serial = way{
+	name: "serial",
+	args: []string{"--event-scheduler=OFF"},
+	replay: func(ctx context.Context, target *server.Instance, w world) error {
+		return oracle.Replay(ctx, target, w.files, w.position)
+	},
+}
+
+func ways() []way { return []way{serial} }
