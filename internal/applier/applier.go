@@ -16,6 +16,7 @@ package applier
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -42,6 +43,10 @@ type Unit interface {
 	// transaction.
 	Done() string
 }
+
+// Starter is a Unit that no transaction covers: Started is the statement that
+// notes, before it and committed by itself, that it was begun.
+type Starter interface{ Started() string }
 
 // Lane is a sequence of units that must be applied in order. Lanes are
 // independent of each other.
@@ -104,11 +109,9 @@ func Prologue(srv dbconn.Server) []string {
 
 // Close gives the connection back for good.
 func (s *Session) Close() {
-	_ = s.conn.Raw(func(any) error { return errDiscard })
+	_ = s.conn.Raw(func(any) error { return driver.ErrBadConn })
 	_ = s.conn.Close()
 }
-
-var errDiscard = fmt.Errorf("discard: %w", sql.ErrConnDone)
 
 // Conn is the connection, for statements with results.
 func (s *Session) Conn() *sql.Conn { return s.conn }
@@ -201,6 +204,13 @@ func backoff(ctx context.Context, attempt int) error {
 }
 
 func (s *Session) try(ctx context.Context, u Unit, opt Options) error {
+	if st, ok := u.(Starter); ok && !opt.Trial {
+		if note := st.Started(); note != "" {
+			if err := s.Exec(ctx, note); err != nil {
+				return err
+			}
+		}
+	}
 	if err := s.Exec(ctx, "BEGIN"); err != nil {
 		return err
 	}

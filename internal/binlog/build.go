@@ -49,10 +49,9 @@ func appendPacked(dst []byte, v uint64) []byte {
 	return append(dst, 252, byte(v), byte(v>>8))
 }
 
-// PatchRows rewrites table id and flags of a rows or table map event body in
-// place.
-func PatchRows(body []byte, tableID uint32, flags uint16) {
-	binary.LittleEndian.PutUint32(body, tableID)
+// PatchTableID rewrites the table id at the beginning of a rows or table map
+// event's body.
+func PatchTableID(body []byte, id uint32) {
+	binary.LittleEndian.PutUint32(body, id)
 	body[4], body[5] = 0, 0
-	binary.LittleEndian.PutUint16(body[6:], flags)
 }

@@ -46,19 +46,19 @@ const (
 // State is the checkpoint.
 // Invariant: every transaction before Next is applied, none at or after End is.
 type State struct {
-	Source   string            `json:"source"`           // identity of the log: server version and first file
-	Next     binlog.Position   `json:"next"`             // begin of what is not known to be applied
-	Phase    Phase             `json:"phase"`            // what is in flight
-	End      binlog.Position   `json:"end"`              // end of what is in flight
-	Window   int64             `json:"window"`           // number of the window, from 1
-	Verbatim []string          `json:"verbatim"`         // tables that the window replays verbatim because of earlier events
-	ChunkLen int64             `json:"chunk_bytes"`      // size of a chunk of this window
-	Before   string            `json:"before"`           // DDL: fingerprint of the schema before the statement
-	GTIDs    string            `json:"gtids"`            // contained before Next: what the target has and what was applied
-	Counts   Counts            `json:"counts"`           // of what was applied before Next
-	Finished bool              `json:"finished"`         // the run reached its stop
-	TempTabs []string          `json:"temporary_tables"` // open on the source at Next, lost if the session is
-	AutoInc  map[string]uint64 `json:"auto_increment"`   // table → highest AUTO_INCREMENT value inserted and deleted again
+	From     string          `json:"from"`             // the start that the run was given
+	Skip     string          `json:"skip,omitempty"`   // GTID set whose transactions are passed over
+	Next     binlog.Position `json:"next"`             // begin of what is not known to be applied
+	Phase    Phase           `json:"phase"`            // what is in flight
+	End      binlog.Position `json:"end"`              // end of what is in flight
+	Window   int64           `json:"window"`           // number of the last window, from 1
+	Verbatim []string        `json:"verbatim"`         // tables that the window replays verbatim because of earlier events
+	ChunkLen int64           `json:"chunk_bytes"`      // size of a chunk of this window
+	Before   string          `json:"before,omitempty"` // DDL: fingerprint of the schema before the statement
+	GTIDs    string          `json:"gtids"`            // contained before Next: what the target had and what was applied
+	Counts   Counts          `json:"counts"`           // of what was applied before Next
+	Finished bool            `json:"finished"`         // the run reached its stop
+	TempTabs []string        `json:"temporary_tables"` // open on the source at Next, lost if the session is
 }
 
 // Counts add up over windows and survive restarts.

@@ -220,6 +220,18 @@ func LoadForeignKeys(ctx context.Context, q Querier) ([]ForeignKey, error) {
 	return fks, nil
 }
 
+// HasNontransactional reports whether the server has tables whose changes a
+// rollback does not undo.
+func HasNontransactional(ctx context.Context, q Querier) (bool, error) {
+	found := false
+	err := each(ctx, q, `SELECT 1 FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND ENGINE <> 'InnoDB'
+		AND TABLE_SCHEMA NOT IN ('mysql','sys','information_schema','performance_schema') LIMIT 1`, nil, func(*sql.Rows) error {
+		found = true
+		return nil
+	})
+	return found, err
+}
+
 func cascades(rule string) bool {
 	switch strings.ToUpper(rule) {
 	case "RESTRICT", "NO ACTION":

@@ -182,7 +182,7 @@ func (c *Context) skip(code byte, r *statusReader) bool {
 	case qUpdatedDBs:
 		c.skipDatabases(r)
 	case qGtidFlags3:
-		if flags := r.u16(); flags&(1<<1|1<<2) != 0 { // FL_COMMIT_ALTER_E1, FL_ROLLBACK_ALTER_E1
+		if flags := r.u16(); flags&(4|8) != 0 { // FL_COMMIT_ALTER_E1, FL_ROLLBACK_ALTER_E1
 			r.u64()
 		}
 	default:

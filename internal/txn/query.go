@@ -70,3 +70,103 @@ func queryTime(ev binlog.Event, q binlog.Query) time.Time {
 	}
 	return t
 }
+
+// CreatesTable reports whether the transaction is MySQL's CREATE TABLE …
+// SELECT in one piece (8.0.21+): CREATE TABLE … START TRANSACTION, rows, commit.
+func (t *Transaction) CreatesTable() bool {
+	for i := range t.Events {
+		if t.Events[i].Type != binlog.QueryEvent {
+			continue
+		}
+		q, err := binlog.DecodeQuery(t.Events[i].Body, 0)
+		if err == nil && Verb(q.SQL) == "CREATE TABLE" {
+			return true
+		}
+	}
+	return false
+}
+
+// TemporaryTables finds the names of temporary tables that a statement makes
+// or drops, qualified with their database.
+func TemporaryTables(sql []byte, database string) (created, dropped []string) {
+	var first, second, third string
+	var rest []byte
+	first, rest = word(sql)
+	second, rest = word(rest)
+	if second == "OR" { // CREATE OR REPLACE
+		_, rest = word(rest)
+		second, rest = word(rest)
+	}
+	if second != "TEMPORARY" && (first != "CREATE" || second != "TEMPORARY") {
+		return nil, nil
+	}
+	if third, rest = word(rest); third != "TABLE" {
+		return nil, nil
+	}
+	names := tableNames(rest, database)
+	switch {
+	case first == "CREATE" && len(names) > 0:
+		return names[:1], nil
+	case first == "DROP":
+		return nil, names
+	default:
+		return nil, nil
+	}
+}
+
+// tableNames reads a list of table names, behind IF [NOT] EXISTS if that is
+// there.
+func tableNames(sql []byte, database string) []string {
+	for {
+		w, rest := word(sql)
+		if w != "IF" && w != "NOT" && w != "EXISTS" {
+			break
+		}
+		sql = rest
+	}
+	var names []string
+	for {
+		var name string
+		var ok bool
+		if name, sql, ok = tableName(sql, database); !ok {
+			return names
+		}
+		names = append(names, name)
+		if sql = skipBlank(sql); len(sql) == 0 || sql[0] != ',' {
+			return names
+		}
+		sql = sql[1:]
+	}
+}
+
+func tableName(sql []byte, database string) (name string, rest []byte, ok bool) {
+	part, rest, ok := identifier(skipBlank(sql))
+	if !ok {
+		return "", nil, false
+	}
+	if len(rest) > 0 && rest[0] == '.' {
+		if table, r, ok := identifier(rest[1:]); ok {
+			return part + "." + table, r, true
+		}
+	}
+	return database + "." + part, rest, true
+}
+
+func identifier(sql []byte) (name string, rest []byte, ok bool) {
+	if len(sql) > 0 && (sql[0] == '`' || sql[0] == '"') {
+		quote := sql[0]
+		for i := 1; i < len(sql); i++ {
+			if sql[i] == quote && i+1 < len(sql) && sql[i+1] == quote {
+				i++
+			} else if sql[i] == quote {
+				return string(sql[1:i]), sql[i+1:], true
+			}
+		}
+		return "", nil, false
+	}
+	n := 0
+	for n < len(sql) && (isWord(sql[n]) || sql[n] == '$' || sql[n] >= 0x80) {
+		n++
+	}
+	return string(sql[:n]), sql[n:], n > 0
+}

@@ -1,0 +1,103 @@
+// Command lifeboat recovers MySQL and MariaDB databases.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/pprof"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lifeboat-db/lifeboat/internal/replay"
+)
+
+// version is set by the linker.
+var version = "development"
+
+func main() {
+	os.Exit(run())
+}
+
+func run() int {
+	defer profile()()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	go func() { // a second Ctrl-C ends at once
+		<-ctx.Done()
+		stop()
+	}()
+	root := &cobra.Command{
+		Use:           "lifeboat",
+		Short:         "Disaster recovery for MySQL and MariaDB: replay binary logs in parallel",
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Long: `Lifeboat brings a MySQL or MariaDB server back from a backup and its binary
+logs, many times as fast as mysqlbinlog piped into the client, and says at the
+end what it has proven.
+
+` + exitCodes,
+	}
+	root.AddCommand(replayCommand())
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return &replay.Error{Class: replay.Usage, Err: err}
+	})
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "lifeboat: %v\n", err)
+	}
+	return exitCode(ctx, err)
+}
+
+// profile writes a CPU profile where LIFEBOAT_CPUPROFILE says.
+func profile() func() {
+	path := os.Getenv("LIFEBOAT_CPUPROFILE")
+	if path == "" {
+		return func() {}
+	}
+	f, err := os.Create(path)
+	if err != nil || pprof.StartCPUProfile(f) != nil {
+		return func() {}
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close()
+	}
+}
+
+const exitCodes = `Exit codes: 0 done and proven; 1 failed; 2 usage; 3 stopped, run again to
+resume; 4 verification failed; 5 gap, or start or stop not in the log;
+7 another run holds the target; 8 storage or credentials; 9 out of space;
+130 interrupted.`
+
+func exitCode(ctx context.Context, err error) int {
+	if err == nil {
+		return 0
+	}
+	if ctx.Err() != nil {
+		return 130
+	}
+	var e *replay.Error
+	if !errors.As(err, &e) {
+		if isUsage(err) {
+			return 2
+		}
+		return 1
+	}
+	return map[replay.Class]int{
+		replay.Failed: 1, replay.Usage: 2, replay.Interrupted: 3, replay.VerifyFailed: 4, replay.Gap: 5,
+		replay.Busy: 7, replay.Storage: 8, replay.NoSpace: 9,
+	}[e.Class]
+}
+
+// isUsage recognises cobra's own errors about commands and arguments, which
+// have no type.
+func isUsage(err error) bool {
+	return errors.Is(err, errArguments) || len(err.Error()) > 15 && err.Error()[:15] == "unknown command"
+}
+
+var errArguments = errors.New("arguments")

@@ -1,0 +1,43 @@
+package replay
+
+import (
+	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/netchange"
+)
+
+// images gives the bytes behind a netchange.Ref: those of the mapped files,
+// whose source number is the file's index, and those of events that came out
+// of compressed payloads, which are kept in memory as pages of shard memory.
+type images struct {
+	files []*binlog.File
+	inner [][]byte // pages; page n's images have source innerSource
+	bytes int64    // of all pages
+}
+
+const (
+	innerSource  = 1<<16 - 1
+	innerOffBits = 28 // an event is at most 256 MiB
+	innerPages   = 1 << (48 - innerOffBits)
+)
+
+// bytesAt returns everything from the image's beginning on; its end follows from
+// its layout.
+func (im *images) bytesAt(r netchange.Ref) []byte {
+	if r.Source() == innerSource {
+		page, off := r.Offset()>>innerOffBits, r.Offset()&(1<<innerOffBits-1)
+		return im.inner[page][off:]
+	}
+	return im.files[r.Source()].Data[r.Offset():]
+}
+
+// base is the Ref of the first byte of an event's images.
+func (im *images) base(file int, ev *binlog.Event, imgs []byte) netchange.Ref {
+	if !ev.Inner {
+		return netchange.NewRef(file, ev.Offset+binlog.HeaderSize+int64(len(ev.Body)-len(imgs)))
+	}
+	// Page 0 begins with a byte that is never an image, so that no Ref is zero;
+	// its source alone makes sure of that already.
+	im.inner = append(im.inner, imgs)
+	im.bytes += int64(len(imgs))
+	return netchange.NewRef(innerSource, int64(len(im.inner)-1)<<innerOffBits)
+}

@@ -1,0 +1,209 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
+	"github.com/lifeboat-db/lifeboat/internal/txn"
+)
+
+// The survey reads every event of every file once before anything is written:
+// it checks all checksums, finds start and stop, and finds what would be
+// refused. So bad input is reported while the target is still untouched.
+
+// fileSurvey is what the survey found in one file, from the start offset on.
+type fileSurvey struct {
+	file         *binlog.File
+	transactions int64
+	ddl          int64
+	statements   int64
+	first, last  time.Time // commit times of the first transaction and of the last one to replay
+	lastSeen     time.Time // commit time of the file's last transaction
+	maxEvent     int       // largest event body, uncompressed, in bytes
+	ids          gtid.Set  // GTIDs of the transactions
+	before       gtid.Set  // of those in the file before the start offset
+	sample       []gtid.ID // the first and the last few of ids
+	marks        []int64   // GTID stop: end of the last transaction of the set, at most one
+	incomplete   error     // the file ends inside a transaction
+	end          int64     // end of the last whole transaction or event
+	stop         int64     // offset where the replay stops, -1 if not in this file
+	stopExact    bool      // a stop position was found to be a boundary
+	stopBefore   int64     // boundary before a stop that is none
+	lastStart    int64     // of the last transaction before the stop
+	refused      []Refusal
+}
+
+func (s *fileSurvey) firstSeen() time.Time { return s.first }
+
+// Refusal is a construct that cannot be replayed.
+type Refusal struct {
+	Position binlog.Position `json:"position"`
+	Reason   string          `json:"reason"`
+}
+
+// survey scans files[from:], the first one from offset.
+func survey(ctx context.Context, set *binlog.Set, from int, offset int64, stop Stop, limit int64, progress func(int64)) ([]*fileSurvey, error) {
+	out := make([]*fileSurvey, len(set.Files))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.NumCPU())
+	for i := from; i < len(set.Files); i++ {
+		start := int64(0)
+		if i == from {
+			start = offset
+		}
+		g.Go(func() (err error) {
+			out[i], err = surveyFile(ctx, set, i, start, stop, limit, progress)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return out[from:], nil
+}
+
+// progressStep is how many bytes are read between two looks at the clock.
+const progressStep = 1 << 20
+
+func surveyFile(ctx context.Context, set *binlog.Set, i int, offset int64, stop Stop, limit int64, progress func(int64)) (*fileSurvey, error) {
+	f := set.Files[i]
+	s := &fileSurvey{file: f, stop: -1, end: max(offset, f.First)}
+	if err := s.readBefore(offset, limit); err != nil {
+		return nil, err
+	}
+	last := i == len(set.Files)-1
+	sc := txn.NewScanner(f, offset, &binlog.Inflater{Limit: limit})
+	released := int64(0)
+	for {
+		t, ok, err := sc.Next()
+		if err != nil && last && isCutOff(err) {
+			s.incomplete = err
+			break
+		}
+		if err != nil {
+			return nil, cutOffInTheMiddle(err)
+		}
+		if !ok {
+			s.end = sc.Offset()
+			break
+		}
+		if err := s.add(&t, stop); err != nil {
+			return nil, err
+		}
+		if sc.Offset()-released > progressStep {
+			progress(sc.Offset() - released)
+			released = sc.Offset()
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+		}
+	}
+	progress(sc.Offset() - released)
+	s.checkStopPosition(stop)
+	return s, nil
+}
+
+func isCutOff(err error) bool {
+	return errors.Is(err, binlog.ErrTruncated) || errors.Is(err, txn.ErrIncomplete)
+}
+
+func cutOffInTheMiddle(err error) error {
+	if !isCutOff(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w, and it is not the last one of the log: get this file again from where it was archived", binlog.ErrGap, err)
+}
+
+func (s *fileSurvey) add(t *txn.Transaction, stop Stop) error {
+	if s.stop < 0 && stop.before(t) {
+		s.stop = t.Start
+		s.stopExact = stop.Position.IsZero() || stop.Position.Offset >= s.end && stop.Position.Offset <= t.Start
+		if !s.stopExact {
+			s.stop, s.stopBefore = s.end, s.lastStart
+		}
+	}
+	s.seeTime(t)
+	if s.stop >= 0 {
+		return nil // behind the stop only integrity counts; nothing of it is replayed
+	}
+	s.lastStart, s.last = t.Start, t.Committed
+	s.end = t.End
+	s.transactions++
+	switch t.Kind {
+	case txn.DDL:
+		s.ddl++
+	case txn.Statements:
+		s.statements++
+	default:
+	}
+	for i := range t.Events {
+		s.maxEvent = max(s.maxEvent, len(t.Events[i].Body))
+	}
+	if t.Refused != nil {
+		s.refused = append(s.refused, Refusal{t.Position(), t.Refused.Error()})
+	}
+	if !t.HasID {
+		return nil
+	}
+	if stop.HasSet && stop.Set.Contains(t.ID) {
+		s.marks = []int64{t.End}
+	}
+	if len(s.sample) < sampleSize {
+		s.sample = append(s.sample, t.ID)
+	}
+	return binlog.At(t.Position(), s.ids.Add(t.ID))
+}
+
+// sampleSize is how many GTIDs of a file are compared with the target's.
+const sampleSize = 1000
+
+// readBefore reads the part of the file before the start, for its GTIDs, and
+// to see that the start lies between two transactions.
+func (s *fileSurvey) readBefore(offset, limit int64) error {
+	if offset <= s.file.First {
+		return nil
+	}
+	sc := txn.NewScanner(s.file, 0, &binlog.Inflater{Limit: limit})
+	end := s.file.First
+	for end < offset {
+		t, ok, err := sc.Next()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		if t.Start < offset && offset < t.End {
+			return fail(Gap, fmt.Errorf("start %s lies inside the transaction from %d to %d", s.file.At(offset), t.Start, t.End),
+				"take the position from the backup; a replay begins between transactions")
+		}
+		if end = t.End; t.Start >= offset || !t.HasID {
+			continue
+		}
+		if err := s.before.Add(t.ID); err != nil {
+			return binlog.At(t.Position(), err)
+		}
+	}
+	return nil
+}
+
+func (s *fileSurvey) seeTime(t *txn.Transaction) {
+	if s.first.IsZero() {
+		s.first = t.Committed
+	}
+	s.lastSeen = t.Committed
+}
+
+// checkStopPosition settles a stop that is a position in this file.
+func (s *fileSurvey) checkStopPosition(stop Stop) {
+	if stop.Position.File == s.file.Name && stop.Position.Offset == s.end {
+		s.stop, s.stopExact = s.end, true
+	}
+}
