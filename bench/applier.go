@@ -60,10 +60,6 @@ type mariadbApplier struct {
 	ds *dataset
 }
 
-type unplaced struct{}
-
-func (unplaced) place(context.Context, string) error { return nil }
-
 func (w mariadbApplier) prepare(ctx context.Context, target *server.Instance) (err error) {
 	dir, err := os.MkdirTemp(filepath.Dir(target.DataDir()), "source-")
 	if err != nil {

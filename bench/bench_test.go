@@ -52,7 +52,7 @@ func quick(t *testing.T) ReplayConfig {
 	if name := os.Getenv("LIFEBOAT_BENCH_DIST"); name != "" {
 		c.Distributions = []string{name}
 	}
-	c.Ways = []string{Serial, Applier}
+	c.Ways = []string{Serial, SerialPinned, Applier}
 	c.Lifeboat = filepath.Join("..", "bin", "lifeboat")
 	if _, err := os.Stat(c.Lifeboat); err == nil {
 		c.Ways = append(c.Ways, Lifeboat)

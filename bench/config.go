@@ -36,14 +36,15 @@ type ReplayConfig struct {
 
 // The ways, in the order of the report.
 const (
-	Serial    = "serial"     // mysqlbinlog | mysql
-	Applier   = "applier"    // the server's own parallel applier
-	Lifeboat  = "lifeboat"   // lifeboat replay
-	Lifeboat1 = "lifeboat-1" // the same with one worker
+	Serial       = "serial"      // mysqlbinlog | mysql
+	SerialPinned = "serial-1cpu" // the same, with tools and server on one processor
+	Applier      = "applier"     // the server's own parallel applier
+	Lifeboat     = "lifeboat"    // lifeboat replay
+	Lifeboat1    = "lifeboat-1"  // the same with one worker
 )
 
 // Ways lists all ways.
-func Ways() []string { return []string{Serial, Applier, Lifeboat, Lifeboat1} }
+func Ways() []string { return []string{Serial, SerialPinned, Applier, Lifeboat, Lifeboat1} }
 
 // DefaultReplay is the published comparison.
 func DefaultReplay() ReplayConfig {

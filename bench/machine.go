@@ -60,3 +60,13 @@ func loadAverage() string {
 	fields := strings.Fields(firstLine("/proc/loadavg"))
 	return strings.Join(fields[:min(3, len(fields))], " ")
 }
+
+// firstProcessor is the number of the first one that we may run on.
+func firstProcessor() string {
+	allowed := field("/proc/self/status", "Cpus_allowed_list")
+	end := strings.IndexFunc(allowed, func(r rune) bool { return r < '0' || r > '9' })
+	if end < 0 {
+		return allowed
+	}
+	return allowed[:end]
+}
