@@ -3,11 +3,11 @@ package bench
 import (
 	"context"
 	"database/sql"
-	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -101,7 +101,7 @@ func (c ReplayConfig) compare(ctx context.Context, d server.Distribution) (Repor
 	}
 	r := newReport(ds)
 	if c.lifeboatRuns() > 0 {
-		r.Lifeboat = revision(c.Lifeboat)
+		r.Lifeboat = toolVersion(ctx, c.Lifeboat)
 	}
 	for _, name := range c.Ways {
 		c.logf("%s: %s", ds.Spec.name(), name)
@@ -119,24 +119,14 @@ func (c ReplayConfig) compare(ctx context.Context, d server.Distribution) (Repor
 	return r, nil
 }
 
-// revision tells which source a program was built from, as far as it knows.
-func revision(program string) string {
-	info, err := buildinfo.ReadFile(program)
+// toolVersion asks a program what it is; `make build` puts the commit into it.
+func toolVersion(ctx context.Context, program string) string {
+	out, err := exec.CommandContext(ctx, program, "--version").Output()
 	if err != nil {
 		return "unknown"
 	}
-	values := map[string]string{}
-	for _, s := range info.Settings {
-		values[s.Key] = s.Value
-	}
-	rev := values["vcs.revision"]
-	if rev == "" {
-		return "unknown"
-	}
-	if values["vcs.modified"] == "true" {
-		rev += " with changes"
-	}
-	return rev
+	line, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimPrefix(line, "lifeboat version ")
 }
 
 // wayRun is one run of one way.

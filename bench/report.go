@@ -20,7 +20,7 @@ type Report struct {
 	Date          time.Time         `json:"date"`
 	Machine       Machine           `json:"machine"`
 	Server        string            `json:"server"`             // name and version
-	Lifeboat      string            `json:"lifeboat,omitempty"` // source revision
+	Lifeboat      string            `json:"lifeboat,omitempty"` // version
 	Workload      string            `json:"workload"`
 	Distribution  string            `json:"distribution"`
 	Tables        int               `json:"tables"`
