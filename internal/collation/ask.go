@@ -230,7 +230,7 @@ func batch(raws [][]byte) int {
 	return len(raws)
 }
 
-// unknown lists each value once that has to be asked for, trimmed.
+// unknown lists each value once that has to be asked for, normalized.
 func (c *Collation) unknown(raws [][]byte) (todo [][]byte, err error) {
 	if c.identity {
 		return nil, nil
@@ -240,7 +240,7 @@ func (c *Collation) unknown(raws [][]byte) (todo [][]byte, err error) {
 	c.cache.age()
 	seen := map[string]bool{}
 	for _, raw := range raws {
-		raw = c.trim(raw)
+		raw = c.normalize(raw)
 		switch {
 		case c.simple != nil && c.simple.covers(raw), c.cache.keep(raw), seen[string(raw)]:
 		case len(raw)%len(c.space) != 0:

@@ -6,6 +6,8 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -34,6 +36,13 @@ type Collation struct {
 
 	// padded: trailing spaces do not count (PAD SPACE).
 	padded bool
+
+	// mariadb: the server fills CHAR values up before it compares them.
+	mariadb bool
+
+	// fill is the number of characters that values are filled up to with
+	// spaces, or 0.
+	fill int
 
 	// identity: the key is the value itself, less trailing spaces if padded.
 	identity bool
@@ -64,10 +73,9 @@ func (c *Collation) LimitCache(n int) {
 // equal for the server. The key does not say where it ends. known is false, and
 // nothing is appended, when the server has to be asked first: see Resolve.
 //
-// Values of a CHAR(n) column of MariaDB under a collation that is not Padded must
-// be filled up with spaces to n characters first: see the package comment.
+// For CHAR columns see Char.
 func (c *Collation) AppendKey(dst, raw []byte) (out []byte, known bool) {
-	raw = c.trim(raw)
+	raw = c.normalize(raw)
 	if c.identity {
 		return append(dst, raw...), true
 	}
@@ -78,6 +86,68 @@ func (c *Collation) AppendKey(dst, raw []byte) (out []byte, known bool) {
 	defer c.mu.RUnlock()
 	key, known := c.cache.get(raw)
 	return append(dst, key...), known
+}
+
+// Char is the collation as it is used in a CHAR(n) column, whose values have no
+// trailing spaces in row images. It has a cache of its own.
+//
+// Under NO PAD, MariaDB compares such values as if they were filled up with
+// spaces to n characters, so that 'ss' and 'ß' are equal in a VARCHAR column but
+// not in a CHAR column, where more spaces follow the latter. Under several levels
+// it does so in a way of its own ('e' and 'é' differ under _ai_cs), which wraps
+// ErrUnsupported. MySQL compares CHAR values as they are.
+func (c *Collation) Char(n int) (*Collation, error) {
+	if !c.mariadb || c.padded || c.charset == "binary" {
+		return c, nil
+	}
+	if c.characters(nil) < 0 || !c.identity && c.form.levels != 1 {
+		return nil, fmt.Errorf("%w: CHAR column under %s", ErrUnsupported, c.name)
+	}
+	return &Collation{
+		charset: c.charset, name: c.name, space: c.space, letter: c.letter, singleByte: c.singleByte,
+		mariadb: true, fill: n, identity: c.identity, form: c.form, simple: c.simple,
+		cache: cache{limit: c.cache.limit},
+	}, nil
+}
+
+// normalize makes the value one that has the same key and is nearer to it.
+func (c *Collation) normalize(raw []byte) []byte {
+	if c.fill == 0 {
+		return c.trim(raw)
+	}
+	missing := c.fill - c.characters(raw)
+	if missing <= 0 {
+		return raw
+	}
+	return slices.Concat(raw, bytes.Repeat(c.space, missing))
+}
+
+// characters counts the characters of a value; it is below 0 for character sets
+// of mixed width other than UTF-8 and UTF-16, where it is not known.
+func (c *Collation) characters(raw []byte) int {
+	switch {
+	case c.singleByte:
+		return len(raw)
+	case c.charset == "utf8mb4" || c.charset == "utf8mb3" || c.charset == "utf8":
+		return count(raw, 1, func(u []byte) bool { return u[0]&0xC0 != 0x80 })
+	case c.charset == "utf16":
+		return count(raw, 2, func(u []byte) bool { return u[0]&0xFC != 0xDC })
+	case c.charset == "utf16le":
+		return count(raw, 2, func(u []byte) bool { return u[1]&0xFC != 0xDC })
+	case len(c.space) > 1:
+		return len(raw) / len(c.space)
+	}
+	return -1
+}
+
+// count counts the units that begin a character.
+func count(raw []byte, unit int, begins func([]byte) bool) (n int) {
+	for ; len(raw) >= unit; raw = raw[unit:] {
+		if begins(raw) {
+			n++
+		}
+	}
+	return n
 }
 
 // trim drops trailing spaces where they do not count.

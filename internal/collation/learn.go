@@ -50,6 +50,11 @@ func isName(s string) bool {
 }
 
 func (c *Collation) learn(ctx context.Context, q Querier) error {
+	version, err := columns(ctx, q, "SELECT VERSION()", 1)
+	if err != nil {
+		return err
+	}
+	c.mariadb = strings.Contains(string(version[0]), "MariaDB")
 	if err := c.learnCharset(ctx, q); err != nil {
 		return err
 	}

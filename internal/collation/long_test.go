@@ -1,0 +1,5 @@
+//go:build long
+
+package collation
+
+const long = true
