@@ -359,13 +359,20 @@ func (m TableMap) SameColumns(o TableMap) bool {
 	return bytes.Equal(m.Types, o.Types) && bytes.Equal(m.Meta, o.Meta) && bytes.Equal(m.NullBits, o.NullBits)
 }
 
+// TableName is a table to map instead of the log's.
+type TableName struct{ Database, Table string }
+
 // AppendBody appends the body of an equal table map under another table id and
 // without optional metadata, which no applier needs (binlog-statement: §11).
-func (m TableMap) AppendBody(dst []byte, id uint32) []byte {
+// into, if given, is the table that it shall stand for.
+func (m TableMap) AppendBody(dst []byte, id uint32, into *TableName) []byte {
+	if into == nil {
+		into = &TableName{m.Database, m.Table}
+	}
 	dst = appendTableID(dst, id)
 	dst = binary.LittleEndian.AppendUint16(dst, 1) // TM_BIT_LEN_EXACT_F
-	dst = appendName(dst, m.Database)
-	dst = appendName(dst, m.Table)
+	dst = appendName(dst, into.Database)
+	dst = appendName(dst, into.Table)
 	end := len(m.afterNames) - (len(m.optional()))
 	return append(dst, m.afterNames[:end]...)
 }

@@ -3,8 +3,10 @@ package binlog
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -20,6 +22,7 @@ type File struct {
 	Format Format // from its FORMAT_DESCRIPTION_EVENT
 	// First is the offset of the event after the format description.
 	First int64
+	fd    *os.File
 }
 
 var (
@@ -30,11 +33,16 @@ var (
 // Open maps the file and reads its format description. It refuses what is not
 // a complete start of a plain binary log.
 func Open(path string) (*File, error) {
-	data, err := mapFile(path)
+	fd, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	f := &File{Path: path, Name: filepath.Base(path), Data: data}
+	data, err := mapFile(fd)
+	if err != nil {
+		_ = fd.Close()
+		return nil, err
+	}
+	f := &File{Path: path, Name: filepath.Base(path), Data: data, fd: fd}
 	if err := f.readFormat(); err != nil {
 		_ = f.Close()
 		return nil, err
@@ -49,12 +57,8 @@ func NewFile(name string, data []byte) (*File, error) {
 	return f, f.readFormat()
 }
 
-func mapFile(path string) ([]byte, error) {
-	fd, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = fd.Close() }()
+func mapFile(fd *os.File) ([]byte, error) {
+	path := fd.Name()
 	st, err := fd.Stat()
 	if err != nil {
 		return nil, err
@@ -79,7 +83,19 @@ func (f *File) Close() error {
 	}
 	data := f.Data
 	f.Data = nil
-	return unix.Munmap(data)
+	return errors.Join(unix.Munmap(data), f.fd.Close())
+}
+
+// ReadAt reads bytes of the file without mapping their pages, for access at
+// random places of a log that is larger than the memory to spend on it.
+func (f *File) ReadAt(p []byte, off int64) (int, error) {
+	if f.fd == nil {
+		if off >= int64(len(f.Data)) {
+			return 0, io.EOF
+		}
+		return copy(p, f.Data[off:]), nil
+	}
+	return f.fd.ReadAt(p, off)
 }
 
 // Release tells the kernel that the bytes before offset end need not stay

@@ -103,7 +103,9 @@ func (t Type) String() string {
 }
 
 // Known reports whether the type is in this package's inventory.
-func (t Type) Known() bool { _, ok := typeNames[t]; return ok }
+func (t Type) Known() bool {
+	return t >= StartV3 && t <= GTIDTagged || t >= AnnotateRows && t <= PartialRowData
+}
 
 // RowsKind says what a rows event does to its rows.
 type RowsKind uint8

@@ -32,8 +32,13 @@ type job struct {
 // tiny; minChunkRows is 1.
 const maxChunkRows = 20000
 
-func newJob(ctx context.Context, w *window, number, chunkLen int64, d dialect) (*job, error) {
-	j := &job{w: w, number: number, chunkLen: chunkLen, d: d}
+func newJob(ctx context.Context, w *window, chunkLen, memory int64, d dialect) (*job, error) {
+	j := &job{w: w, chunkLen: chunkLen, d: d}
+	// Another window may be in memory beside this one.
+	random := w.bytes+2*w.memory() > memory
+	for _, s := range w.shards {
+		s.images.random = random
+	}
 	var second, lanes []applier.Lane
 	for _, t := range w.sorted() {
 		var err error
@@ -172,9 +177,8 @@ func (u *rowsUnit) kind(e *netchange.Entry, n uint32) netchange.Kind {
 }
 
 func (u *rowsUnit) write(w *rowWriter, e *netchange.Entry, kind netchange.Kind) error {
-	im := u.t.shard.images
 	if kind == netchange.Delete {
-		before, err := w.image(im.bytesAt(e.Before))
+		before, err := w.fetch(e.Before, &w.before)
 		if err != nil {
 			return err
 		}
@@ -183,11 +187,11 @@ func (u *rowsUnit) write(w *rowWriter, e *netchange.Entry, kind netchange.Kind) 
 	var before []byte
 	if kind == netchange.Update && !u.t.primary {
 		var err error
-		if before, err = w.image(im.bytesAt(e.Before)); err != nil {
+		if before, err = w.fetch(e.Before, &w.before); err != nil {
 			return err
 		}
 	}
-	after, err := w.image(im.bytesAt(e.After))
+	after, err := w.fetch(e.After, &w.after)
 	if err != nil {
 		return err
 	}
@@ -300,7 +304,7 @@ func (u *copiesUnit) Done() string { return checkpoint.ChunkDone(u.job.number, u
 func (u *copiesUnit) Groups(yield func([]byte) error) error {
 	w := newRowWriter(u.t, u.job.d, u.job.w.timestamp, yield)
 	for _, c := range u.net {
-		image, err := w.image(u.t.shard.images.bytesAt(c.Image))
+		image, err := w.fetch(c.Image, &w.before)
 		if err != nil {
 			return err
 		}

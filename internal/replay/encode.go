@@ -5,6 +5,7 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
+	"github.com/lifeboat-db/lifeboat/internal/netchange"
 	"github.com/lifeboat-db/lifeboat/internal/rowimage"
 )
 
@@ -41,7 +42,8 @@ type encoder struct {
 	buf       []byte
 	open      int // offset of the rows event being filled, -1 if none
 	kind      binlog.RowsKind
-	lastRows  int // offset of the last rows event's header, -1 if none
+	lastRows  int               // offset of the last rows event's header, -1 if none
+	into      *binlog.TableName // instead of the log's table
 }
 
 func (e *encoder) reset() {
@@ -51,7 +53,7 @@ func (e *encoder) reset() {
 func (e *encoder) tableMap(tm *binlog.TableMap, id uint32) {
 	start := len(e.buf)
 	e.buf = binlog.BeginEvent(e.buf, binlog.TableMapEvent, e.timestamp, e.d.serverID)
-	e.buf = tm.AppendBody(e.buf, id)
+	e.buf = tm.AppendBody(e.buf, id, e.into)
 	binlog.EndEvent(e.buf, start)
 }
 
@@ -93,6 +95,8 @@ type rowWriter struct {
 	full    []byte // bitmap of all columns
 	keyOnly []byte // bitmap of the key's columns
 	yield   func([]byte) error
+	before  []byte // buffers of fetch
+	after   []byte
 }
 
 const onlyTableID = 1
@@ -129,10 +133,10 @@ func (w *rowWriter) room() error {
 	return w.flush()
 }
 
-// image scans the image at the beginning of buf and returns just it.
-func (w *rowWriter) image(buf []byte) ([]byte, error) {
-	n, err := w.t.layout.Scan(buf, nil, w.cells)
-	return buf[:n], err
+// fetch gets the image at ref; w.cells are its cells. It is valid until the
+// next fetch into the same buffer.
+func (w *rowWriter) fetch(ref netchange.Ref, buf *[]byte) ([]byte, error) {
+	return w.t.shard.images.image(ref, w.t.layout, w.cells, buf)
 }
 
 func (w *rowWriter) insert(image []byte) error {

@@ -25,7 +25,7 @@ func (r *runner) finalize(ctx context.Context) error {
 		return fmt.Errorf("finalize: %w", err)
 	}
 	r.rep.Notes = append(r.rep.Notes, note)
-	if err := restoreSettings(ctx, conn, r.srv, true); err != nil {
+	if err := restoreSettings(ctx, conn, r.settings(), true); err != nil {
 		return fmt.Errorf("finalize: %w", err)
 	}
 	if err := checkpoint.Drop(ctx, conn); err != nil {

@@ -1,8 +1,12 @@
 package replay
 
 import (
+	"errors"
+	"io"
+
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/netchange"
+	"github.com/lifeboat-db/lifeboat/internal/rowimage"
 )
 
 // images gives the bytes behind a netchange.Ref: those of the mapped files,
@@ -12,6 +16,38 @@ type images struct {
 	files []*binlog.File
 	inner [][]byte // pages; page n's images have source innerSource
 	bytes int64    // of all pages
+	// random: the images are fetched at random places of more log than may be
+	// resident, so they are read instead of mapped. Set before chunks are built.
+	random bool
+}
+
+// firstRead is how much is read of an image whose length is not known yet.
+const firstRead = 512
+
+// image finds the image at r: its bytes, and in cells where its cells are. In
+// random mode the bytes lie in buf until its next use.
+func (im *images) image(r netchange.Ref, l *rowimage.Layout, cells []rowimage.Cell, buf *[]byte) ([]byte, error) {
+	if !im.random || r.Source() == innerSource {
+		b := im.bytesAt(r)
+		n, err := l.Scan(b, nil, cells)
+		return b[:n], err
+	}
+	for size := max(firstRead, cap(*buf)); ; size *= 4 {
+		if cap(*buf) < size {
+			*buf = make([]byte, size)
+		}
+		got, err := im.files[r.Source()].ReadAt((*buf)[:size], r.Offset())
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		n, err := l.Scan((*buf)[:got], nil, cells)
+		if err == nil {
+			return (*buf)[:n], nil
+		}
+		if got < size || !errors.Is(err, rowimage.ErrShort) {
+			return nil, err
+		}
+	}
 }
 
 const (

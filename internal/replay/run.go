@@ -86,8 +86,10 @@ type runner struct {
 	winEnd   binlog.Position
 	winIDs   gtid.Set
 	lanes    map[string]string
-	pending  chan error      // the window that is being applied
-	doneDDL  binlog.Position // end of a DDL statement that was in flight and is done
+	pending  chan error        // the window that is being applied
+	notRead  map[string]string // tables that --verify cannot read back, and why
+	readBack int64             // rows that were read back and compared
+	doneDDL  binlog.Position   // end of a DDL statement that was in flight and is done
 }
 
 func (r *runner) run(ctx context.Context) error {
@@ -95,9 +97,6 @@ func (r *runner) run(ctx context.Context) error {
 	if err := r.open(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go watchResident(ctx, r.set.Files)
 	if err := r.prepare(ctx); err != nil || r.opt.PlanOnly {
 		return err
 	}
@@ -374,10 +373,12 @@ func (r *runner) begin(ctx context.Context) error {
 	if err := r.openCheckpoint(ctx); err != nil {
 		return err
 	}
-	notes, err := changeSettings(ctx, r.serial.main.Conn(), r.srv)
+	notes, err := changeSettings(ctx, r.serial.main.Conn(), r.settings())
 	r.rep.Notes = append(r.rep.Notes, notes...)
 	return err
 }
+
+func (r *runner) settings() []setting { return settingsFor(r.srv, r.plan.Bytes) }
 
 func (r *runner) sessionError(err error) error {
 	if dbconn.Classify(err) != dbconn.Privilege {
@@ -395,7 +396,7 @@ func (r *runner) newEnv(ctx context.Context) error {
 	for range r.env.shards {
 		r.env.folders = append(r.env.folders, newFolders(r.db))
 	}
-	r.lanes = map[string]string{}
+	r.lanes, r.notRead = map[string]string{}, map[string]string{}
 	r.sticky = map[string]bool{}
 	for _, n := range r.state.Verbatim {
 		r.sticky[n] = true
@@ -456,7 +457,12 @@ func (r *runner) serverRestart() error {
 }
 
 func (r *runner) file(ctx context.Context, i int, sc *txn.Scanner) error {
+	released := sc.Offset()
 	for {
+		if sc.Offset()-released > progressStep {
+			r.set.Files[i].Release(released, sc.Offset())
+			released = sc.Offset()
+		}
 		if i == r.plan.toFile && sc.Offset() >= r.plan.To.Offset {
 			return nil
 		}
@@ -555,7 +561,7 @@ func (r *runner) closeWindow(ctx context.Context) error {
 	if r.pending == nil && r.state.Phase == checkpoint.Window {
 		chunk = r.state.ChunkLen
 	}
-	j, err := newJob(ctx, w, 0, chunk, r.d)
+	j, err := newJob(ctx, w, chunk, r.opt.Memory, r.d)
 	if err != nil {
 		return err
 	}
@@ -610,6 +616,11 @@ func (r *runner) apply(ctx context.Context, j *job, start, end binlog.Position, 
 	}
 	if err := r.autoIncrement(ctx, conn, j); err != nil {
 		return err
+	}
+	if r.opt.Verify {
+		if err := r.readBackAll(ctx, j); err != nil {
+			return err
+		}
 	}
 	if err := r.applied.Union(ids); err != nil {
 		return err
@@ -694,6 +705,9 @@ func (r *runner) credit(j *job) func(applier.Unit) {
 // shows here, while nothing is written yet.
 func (r *runner) trial(ctx context.Context, j *job) error {
 	err := applier.Apply(ctx, r.sessions[:1], j.probe, applier.Options{Retries: 10, Trial: true})
+	if err == nil {
+		err = r.checkBefore(ctx, j)
+	}
 	if err == nil {
 		return nil
 	}
@@ -833,7 +847,7 @@ func (r *runner) end(ctx context.Context) error {
 	if r.plan.Incomplete != "" {
 		rep.Notes = append(rep.Notes, "left out: "+r.plan.Incomplete)
 	}
-	if err := restoreSettings(ctx, conn, r.srv, r.opt.Finalize); err != nil {
+	if err := restoreSettings(ctx, conn, r.settings(), r.opt.Finalize); err != nil {
 		rep.Notes = append(rep.Notes, err.Error())
 	}
 	rep.Finished = true
@@ -853,8 +867,19 @@ func (r *runner) proof() []Check {
 		{"continuity", true, fmt.Sprintf("%d files, no gap", len(r.plan.Files))},
 		{"chunks", true, "every chunk committed with its checkpoint"},
 		{"strict", true, "every insert found no row, every update and delete found its row"},
-		{"read-back", false, "last image of every touched key (--verify)"},
+		r.readBackCheck(),
 	}
+}
+
+func (r *runner) readBackCheck() Check {
+	if !r.opt.Verify {
+		return Check{"read-back", false, "last image of every touched key (--verify)"}
+	}
+	text := fmt.Sprintf("read back and compared: %d rows", r.readBack)
+	for _, n := range slices.Sorted(maps.Keys(r.notRead)) {
+		text += fmt.Sprintf("; not %s (%s)", n, r.notRead[n])
+	}
+	return Check{"read-back", true, text}
 }
 
 func (r *runner) allChecksums() bool {

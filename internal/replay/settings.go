@@ -19,7 +19,9 @@ import (
 type setting struct {
 	name  string
 	value string
-	// least: the value is a size, and a larger one is left alone.
+	// least: the value is a size, and a larger one is left alone. (A redo log
+	// smaller than what is written stalls in checkpoints; resizing takes MariaDB
+	// about a second, so it is not made larger than the log needs.)
 	least bool
 	// keep: stays until --finalize, not only until the run ends.
 	keep bool
@@ -27,7 +29,9 @@ type setting struct {
 	must bool
 }
 
-func settingsFor(srv dbconn.Server) []setting {
+// settingsFor are the settings for a replay of logBytes of log.
+func settingsFor(srv dbconn.Server, logBytes int64) []setting {
+	redo := strconv.FormatInt(min(2<<30, max(64<<20, logBytes)&^(1<<20-1)), 10)
 	s := []setting{
 		// The source's events have left their changes in the log; on the target
 		// they would change rows a second time.
@@ -39,16 +43,16 @@ func settingsFor(srv dbconn.Server) []setting {
 		return append(s,
 			// Triggers must not fire for row events: their effects are in the log.
 			setting{name: "slave_run_triggers_for_rbr", value: "NO", keep: true, must: true},
-			setting{name: "innodb_log_file_size", value: "2147483648", least: true},
+			setting{name: "innodb_log_file_size", value: redo, least: true},
 		)
 	}
-	return append(s, setting{name: "innodb_redo_log_capacity", value: "2147483648", least: true})
+	return append(s, setting{name: "innodb_redo_log_capacity", value: redo, least: true})
 }
 
 // changeSettings sets what the server is not set to already, and returns notes
 // about what could not be set.
-func changeSettings(ctx context.Context, q dbconn.Querier, srv dbconn.Server) (notes []string, err error) {
-	for _, s := range settingsFor(srv) {
+func changeSettings(ctx context.Context, q dbconn.Querier, settings []setting) (notes []string, err error) {
+	for _, s := range settings {
 		note, err := changeSetting(ctx, q, s)
 		if err != nil {
 			return nil, err
@@ -102,13 +106,13 @@ func setGlobal(ctx context.Context, q dbconn.Querier, name, value string) error 
 
 // restoreSettings puts variables back: at the end of a run those that only
 // make it faster, on finalize all.
-func restoreSettings(ctx context.Context, q dbconn.Querier, srv dbconn.Server, all bool) error {
+func restoreSettings(ctx context.Context, q dbconn.Querier, settings []setting, all bool) error {
 	old, err := checkpoint.Remembered(ctx, q)
 	if err != nil {
 		return fmt.Errorf("restore settings: %w", err)
 	}
 	var errs []error
-	for _, s := range settingsFor(srv) {
+	for _, s := range settings {
 		value, ok := old[s.name]
 		if !ok || s.keep && !all {
 			continue

@@ -69,8 +69,9 @@ func survey(ctx context.Context, set *binlog.Set, from int, offset int64, stop S
 	return out[from:], nil
 }
 
-// progressStep is how many bytes are read between two looks at the clock.
-const progressStep = 1 << 20
+// progressStep is how many bytes are read before progress is told, and the
+// pages of the mapping that were read are given back.
+const progressStep = 4 << 20
 
 func surveyFile(ctx context.Context, set *binlog.Set, i int, offset int64, stop Stop, limit int64, progress func(int64)) (*fileSurvey, error) {
 	f := set.Files[i]
@@ -99,6 +100,7 @@ func surveyFile(ctx context.Context, set *binlog.Set, i int, offset int64, stop 
 		}
 		if sc.Offset()-released > progressStep {
 			progress(sc.Offset() - released)
+			f.Release(released, sc.Offset())
 			released = sc.Offset()
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
@@ -106,6 +108,7 @@ func surveyFile(ctx context.Context, set *binlog.Set, i int, offset int64, stop 
 		}
 	}
 	progress(sc.Offset() - released)
+	f.Release(released, int64(len(f.Data)))
 	s.checkStopPosition(stop)
 	return s, nil
 }

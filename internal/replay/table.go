@@ -43,6 +43,7 @@ type table struct {
 	cells   []rowimage.Cell
 	buf     []byte
 	buf2    []byte
+	imgBuf  []byte
 
 	autoCol  int // AUTO_INCREMENT column, -1 if none
 	autoMax  uint64
@@ -355,9 +356,9 @@ var tokenSeed = maphash.MakeSeed()
 
 // tokens appends a token for each secondary unique key of the row at ref.
 func (t *table) tokens(ctx context.Context, ref netchange.Ref, cells []rowimage.Cell, dst []uint64) ([]uint64, error) {
-	image := t.shard.images.bytesAt(ref)
 	t.cells = cells
-	if _, err := t.layout.Scan(image, nil, cells); err != nil {
+	image, err := t.shard.images.image(ref, t.layout, cells, &t.imgBuf)
+	if err != nil {
 		return nil, err
 	}
 	var buf []byte

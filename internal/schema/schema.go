@@ -220,6 +220,18 @@ func LoadForeignKeys(ctx context.Context, q Querier) ([]ForeignKey, error) {
 	return fks, nil
 }
 
+// IndexNames returns the names of a table's indexes.
+func IndexNames(ctx context.Context, q Querier, n Name) (names []string, err error) {
+	err = each(ctx, q, "SELECT DISTINCT INDEX_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
+		[]any{n.Database, n.Table}, func(rows *sql.Rows) error {
+			var name string
+			err := rows.Scan(&name)
+			names = append(names, name)
+			return err
+		})
+	return names, err
+}
+
 // HasNontransactional reports whether the server has tables whose changes a
 // rollback does not undo.
 func HasNontransactional(ctx context.Context, q Querier) (bool, error) {

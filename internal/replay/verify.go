@@ -1,0 +1,284 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lifeboat-db/lifeboat/internal/applier"
+	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/dbconn"
+	"github.com/lifeboat-db/lifeboat/internal/netchange"
+	"github.com/lifeboat-db/lifeboat/internal/schema"
+)
+
+// Reading back: what rows should look like is in the log as row images, what
+// they look like is in the target as rows. To compare the two without decoding
+// a single type, the expected images are inserted into a scratch table of the
+// same definition (through the same BINLOG statements), the server joins both
+// by key and compares column by column, byte by byte, and the inserts are
+// rolled back.
+
+// expectation says which image of an entry to compare with the table, and how.
+type expectation uint8
+
+const (
+	expectAfter  expectation = iota // the row is there and equals its last image
+	expectGone                      // the row is not there
+	expectBefore                    // the row is there and equals its image before the window
+)
+
+func (x expectation) ref(e *netchange.Entry) netchange.Ref {
+	switch {
+	case x == expectAfter:
+		return e.After
+	case x == expectGone && e.After == 0, x == expectBefore:
+		return e.Before
+	default:
+		return 0
+	}
+}
+
+// readBack compares entries of the tables with the target.
+type readBack struct {
+	r       *runner
+	j       *job
+	checked atomic.Int64
+}
+
+const (
+	scratch     = "verify"
+	verifyRows  = 4000 // rows compared in one statement
+	sampleRows  = 1000 // rows of each table that are compared before the first write
+	mismatches  = 3    // examples in the error
+	verifyTable = "`lifeboat`.`verify`"
+)
+
+// table compares the entries in order for each expectation.
+func (v *readBack) table(ctx context.Context, t *table, order []uint32, expect ...expectation) error {
+	conn := v.r.serial.main
+	if err := makeScratch(ctx, conn, t); err != nil {
+		return fmt.Errorf("verify %s: %w", t.name, err)
+	}
+	type part struct {
+		x     expectation
+		order []uint32
+	}
+	parts := make(chan part, len(expect)*(len(order)/verifyRows+1))
+	for _, x := range expect {
+		for rest := order; len(rest) > 0; {
+			n := min(verifyRows, len(rest))
+			parts <- part{x, rest[:n]}
+			rest = rest[n:]
+		}
+	}
+	close(parts)
+	g, gctx := errgroup.WithContext(ctx)
+	for _, s := range v.r.sessions {
+		g.Go(func() error {
+			for p := range parts {
+				if err := v.part(gctx, s, t, p.x, p.order); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return conn.Exec(ctx, "DROP TABLE "+verifyTable)
+}
+
+func makeScratch(ctx context.Context, s *applier.Session, t *table) error {
+	for _, stmt := range []string{"DROP TABLE IF EXISTS " + verifyTable, "CREATE TABLE " + verifyTable + " LIKE " + quoted(t.name)} {
+		if err := s.Exec(ctx, stmt); err != nil {
+			return err
+		}
+	}
+	if t.def.Partitioned {
+		if err := s.Exec(ctx, "ALTER TABLE "+verifyTable+" REMOVE PARTITIONING"); err != nil {
+			return err
+		}
+	}
+	names, err := schema.IndexNames(ctx, s.Conn(), schema.Name{Database: "lifeboat", Table: scratch})
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if n != t.def.RowKey().Name {
+			// Only for speed. One that AUTO_INCREMENT needs stays.
+			_ = s.Exec(ctx, "ALTER TABLE "+verifyTable+" DROP INDEX "+dbconn.QuoteName(n))
+		}
+	}
+	return nil
+}
+
+func quoted(n schema.Name) string { return dbconn.QuoteName(n.Database, n.Table) }
+
+// part compares some entries in a transaction that is rolled back.
+func (v *readBack) part(ctx context.Context, s *applier.Session, t *table, x expectation, order []uint32) error {
+	if err := s.Exec(ctx, "BEGIN"); err != nil {
+		return err
+	}
+	n, err := v.fill(ctx, s, t, x, order)
+	if err == nil && n > 0 {
+		err = v.compare(ctx, s, t, x)
+	}
+	if rerr := s.Exec(ctx, "ROLLBACK"); err == nil {
+		err = rerr
+	}
+	v.checked.Add(int64(n))
+	return err
+}
+
+// fill inserts the expected images into the scratch table.
+func (v *readBack) fill(ctx context.Context, s *applier.Session, t *table, x expectation, order []uint32) (n int, err error) {
+	w := newRowWriter(t, v.j.d, v.j.w.timestamp, func(events []byte) error { return s.Binlog(ctx, events) })
+	w.into = &binlog.TableName{Database: "lifeboat", Table: scratch}
+	w.begin()
+	for _, i := range order {
+		ref := x.ref(t.index.Entry(int(i)))
+		if ref == 0 {
+			continue
+		}
+		image, err := w.fetch(ref, &w.before)
+		if err != nil {
+			return n, err
+		}
+		if err := w.insert(image); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, w.flush()
+}
+
+func (v *readBack) compare(ctx context.Context, s *applier.Session, t *table, x expectation) error {
+	rows, err := s.Conn().QueryContext(ctx, t.mismatchQuery(x))
+	if err != nil {
+		return fmt.Errorf("verify %s: %w", t.name, err)
+	}
+	defer func() { _ = rows.Close() }()
+	var found []string
+	for rows.Next() {
+		var key string
+		if err := rows.Scan(&key); err != nil {
+			return err
+		}
+		found = append(found, key)
+	}
+	if err := rows.Err(); err != nil || len(found) == 0 {
+		return err
+	}
+	what := map[expectation]string{
+		expectAfter:  "does not equal its last image in the log, or is missing",
+		expectGone:   "was deleted in the log and is there",
+		expectBefore: "is not what the log begins with",
+	}[x]
+	err = fmt.Errorf("table %s: row with key %s %s", t.name, strings.Join(found, " / "), what)
+	if x == expectBefore {
+		return fail(Gap, err, "the start does not fit the backup, or the target was changed since")
+	}
+	return fail(VerifyFailed, err, "do not use this target; restore the backup and replay again, and report this")
+}
+
+// mismatchQuery selects up to a few keys whose rows are not as expected.
+func (t *table) mismatchQuery(x expectation) string {
+	var on, same, keys []string
+	for _, c := range t.keyCols {
+		name := dbconn.QuoteName(t.def.Columns[c].Name)
+		on = append(on, "t."+name+" = v."+name)
+		keys = append(keys, "HEX(v."+name+")")
+	}
+	for i := range t.def.Columns {
+		if c := &t.def.Columns[i]; !c.Virtual {
+			same = append(same, sameColumn(c))
+		}
+	}
+	key := "CONCAT_WS(',', " + strings.Join(keys, ", ") + ")"
+	from := " FROM " + verifyTable + " v %s JOIN " + quoted(t.name) + " t ON " + strings.Join(on, " AND ")
+	if x == expectGone {
+		return fmt.Sprintf("SELECT "+key+from+" LIMIT %d", "", mismatches)
+	}
+	first := dbconn.QuoteName(t.def.Columns[t.keyCols[0]].Name)
+	return fmt.Sprintf("SELECT "+key+from+" WHERE t.%s IS NULL OR NOT (%s) LIMIT %d",
+		"LEFT", first, strings.Join(same, " AND "), mismatches)
+}
+
+// sameColumn compares the bytes of a column, not what its collation says.
+func sameColumn(c *schema.Column) string {
+	a, b := "t."+dbconn.QuoteName(c.Name), "v."+dbconn.QuoteName(c.Name)
+	switch c.DataType {
+	case "enum", "set":
+		return a + "+0 <=> " + b + "+0"
+	case "json":
+		return "CAST(" + a + " AS CHAR) <=> CAST(" + b + " AS CHAR)"
+	case "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
+		"geometrycollection", "geomcollection", "vector":
+		return "HEX(" + a + ") <=> HEX(" + b + ")"
+	}
+	if c.Charset != "" {
+		return "CAST(" + a + " AS BINARY) <=> CAST(" + b + " AS BINARY)"
+	}
+	return a + " <=> " + b
+}
+
+// readBackAll compares every net change of a window.
+func (r *runner) readBackAll(ctx context.Context, j *job) error {
+	v := &readBack{r: r, j: j}
+	for _, t := range j.netTables {
+		if t.way != compacted {
+			r.notRead[t.name.String()] = "no key"
+			continue
+		}
+		if err := v.table(ctx, t, t.index.Sorted(), expectAfter, expectGone); err != nil {
+			return err
+		}
+	}
+	for _, l := range j.w.lanes {
+		for _, g := range l.groups {
+			for _, t := range g.tables {
+				r.notRead[t.name.String()] = t.why
+			}
+		}
+	}
+	r.readBack += v.checked.Load()
+	return nil
+}
+
+// checkBefore compares, before anything is written, rows of the target with
+// their images at the beginning of the log: a start that does not fit the
+// backup shows here. It looks at a sample of each table, or at all rows if the
+// run is to be verified.
+func (r *runner) checkBefore(ctx context.Context, j *job) error {
+	v := &readBack{r: r, j: j}
+	for _, t := range j.netTables {
+		if t.way != compacted {
+			continue
+		}
+		order := t.index.Sorted()
+		if !r.opt.Verify {
+			order = spread(order, sampleRows)
+		}
+		if err := v.table(ctx, t, order, expectBefore); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// spread picks about n elements at equal distances.
+func spread(order []uint32, n int) []uint32 {
+	if len(order) <= n {
+		return order
+	}
+	out := make([]uint32, 0, n)
+	for i := range n {
+		out = append(out, order[i*len(order)/n])
+	}
+	return out
+}
