@@ -60,8 +60,13 @@ func hasLoose(class class) func(*table) bool {
 
 var hasDocument = hasLoose(document)
 
-// replaceable keeps REPLACE from parents on MySQL unless it is asked for.
+// replaceable keeps REPLACE from parents on MySQL unless it is asked for, and
+// from short row images: the servers then log it as an update that lacks the
+// columns it set to their defaults.
 func (s *session) replaceable(t *table) bool {
+	if s.image != "FULL" {
+		return false
+	}
 	return s.on[ReplaceParent] || !t.parent || s.o.Flavor == server.MariaDB && s.on[Cascades]
 }
 
@@ -266,8 +271,12 @@ func (s *session) duplicate(t *table) {
 	}
 }
 
-// joined changes two tables in one statement.
+// joined changes two tables in one statement. As a statement it would depend
+// on the order in which the optimizer joins.
 func (s *session) joined() {
+	if s.format != "ROW" {
+		return
+	}
 	a := s.table(hasLoose(integer))
 	b := s.table(func(t *table) bool { return t != a && hasLoose(integer)(t) })
 	if a == nil || b == nil {

@@ -50,6 +50,10 @@ const (
 	BigTransactions Feature = "big_transactions"
 	NoForeignChecks Feature = "no_foreign_checks" // foreign_key_checks=0
 
+	// DoubleVariables are user variables that hold a DOUBLE: mysqlbinlog prints
+	// 1e10 as 10000000000, which is an integer.
+	DoubleVariables Feature = "double_variables"
+
 	// ReplaceParent is REPLACE of a row that others refer to. MySQL 9.6 and
 	// later log it so that their own serial replay loses the children.
 	ReplaceParent Feature = "replace_parent"
@@ -103,11 +107,13 @@ var common = []Feature{
 	DDLColumns, DDLIndexes, DDLUnique, DDLRename, DDLTruncate, DDLTables, DDLSelect,
 	DDLLike, DDLAutoInc, DDLViews, DDLTriggers, DDLRoutines, DDLDatabases,
 	DDLPartitions, DDLAccounts,
-	Statement, Mixed, Context, Functions, TempTables, LoadData,
-	Rotate, Compression, MinimalRows, Metadata, Checksums, XA, Invisible,
+	Statement, Mixed, Context, Functions, TempTables,
+	Rotate, Compression, MinimalRows, Metadata, Checksums, Invisible,
 }
 
-// All returns every feature that a flavor's own serial replay reproduces.
+// All returns every feature that a flavor's own serial replay reproduces and
+// Lifeboat does not refuse. To be asked for by name remain LoadData and XA,
+// which Lifeboat refuses, and Versioned.
 func All(f server.Flavor) Set {
 	set := NewSet(common...)
 	switch f {
@@ -117,6 +123,39 @@ func All(f server.Flavor) Set {
 		set.add(ReplaceParent, Sequences)
 	}
 	return set
+}
+
+// Beyond returns the features that a log carries but a flavor's own serial
+// replay gets wrong: with them only the source itself is an oracle.
+func Beyond(f server.Flavor) Set {
+	set := NewSet(DoubleVariables)
+	if f == server.MySQL {
+		set.add(ReplaceParent)
+	}
+	return set
+}
+
+// Union returns a set of what is in either.
+func (s Set) Union(other Set) Set {
+	both := Set{}
+	for _, set := range []Set{s, other} {
+		for f, on := range set {
+			if on {
+				both.add(f)
+			}
+		}
+	}
+	return both
+}
+
+// Overlaps says whether the sets have a feature in common.
+func (s Set) Overlaps(other Set) bool {
+	for f, on := range s {
+		if on && other[f] {
+			return true
+		}
+	}
+	return false
 }
 
 // Set is a set of features.
@@ -139,10 +178,7 @@ func (s Set) add(features ...Feature) {
 // An entry without sign means that only the entries without sign are wanted.
 // A name may end in "*".
 func (s Set) Select(list string) (Set, error) {
-	chosen := Set{}
-	for f := range s {
-		chosen.add(f)
-	}
+	chosen := s.Union(nil)
 	fields := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
 	if slices.ContainsFunc(fields, func(f string) bool { return f[0] != '-' && f[0] != '+' }) {
 		chosen = Set{}
@@ -165,7 +201,7 @@ func (s Set) Select(list string) (Set, error) {
 
 func matching(pattern string) (found []Feature, err error) {
 	prefix, wild := strings.CutSuffix(pattern, "*")
-	for _, f := range append(slices.Clone(common), PartialJSON, ReplaceParent, Sequences, Versioned) {
+	for _, f := range append(slices.Clone(common), PartialJSON, ReplaceParent, Sequences, Versioned, XA, LoadData, DoubleVariables) {
 		if string(f) == pattern || wild && strings.HasPrefix(string(f), prefix) {
 			found = append(found, f)
 		}

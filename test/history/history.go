@@ -182,7 +182,7 @@ func (h *History) newSession(ctx context.Context, db *sql.DB, id int) (*session,
 	if err != nil {
 		return nil, err
 	}
-	s := &session{History: h, ctx: ctx, id: id, conn: conn, format: "ROW", claims: map[int]bool{}}
+	s := &session{History: h, ctx: ctx, id: id, conn: conn, format: "ROW", image: "FULL", claims: map[int]bool{}}
 	s.exec("SET SESSION sql_mode = '', lock_wait_timeout = 3, innodb_lock_wait_timeout = 1")
 	s.exec("SET NAMES utf8mb4")
 	s.exec("SET SESSION binlog_format = 'ROW'")

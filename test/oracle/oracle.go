@@ -6,9 +6,13 @@
 //   - MySQL 9.6 and later with REPLACE of a row that others refer to by
 //     ON DELETE CASCADE: the source keeps the children and logs a delete and a
 //     write; the delete, replayed, takes the children with it.
-//   - MariaDB with anything between XA PREPARE and XA COMMIT: the client has
-//     one session, and a session with a prepared transaction takes nothing
-//     else.
+//   - MariaDB with XA: the client's one session takes nothing else between
+//     XA PREPARE and XA COMMIT, and where mysqlbinlog has set
+//     pseudo_slave_mode, XA PREPARE drops the session's temporary tables.
+//   - A user variable that holds a DOUBLE is printed without its exponent and
+//     becomes an integer.
+//   - A statement without a default database that calls DATABASE():
+//     mysqlbinlog cannot unset the one before.
 //   - MyISAM in statement format with a statement that failed half-way: the
 //     client stops at the error that the source logged.
 package oracle
