@@ -50,7 +50,7 @@ func makePlan(ctx context.Context, set *binlog.Set, start Start, stop Stop, have
 		}
 	}
 	if err != nil {
-		return nil, logError(err)
+		return nil, LogError(err)
 	}
 	if err := p.checkContinuity(found, stop); err != nil {
 		return nil, err
@@ -65,8 +65,8 @@ func makePlan(ctx context.Context, set *binlog.Set, start Start, stop Stop, have
 	return p, p.checkTarget(found, start, have)
 }
 
-// logError gives an error of reading the log its class and next step.
-func logError(err error) error {
+// LogError gives an error of reading the log its class and the operator's next step.
+func LogError(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return err

@@ -96,9 +96,9 @@ func (s Stop) String() string {
 	}
 }
 
-// before reports whether the replay has to stop before this transaction. A
+// Before reports whether the replay has to stop before this transaction. A
 // GTID stop is settled for the log as a whole, see Plan.
-func (s Stop) before(t *txn.Transaction) bool {
+func (s Stop) Before(t *txn.Transaction) bool {
 	switch {
 	case !s.Time.IsZero():
 		return t.Committed.After(s.Time)

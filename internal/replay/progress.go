@@ -32,7 +32,8 @@ func (p *Progress) Snapshot() Snapshot {
 	return Snapshot{p.phase, p.since, p.done.Load(), p.total.Load()}
 }
 
-func (p *Progress) begin(phase string, total int64) {
+// Begin enters a phase that reads total bytes of log; 0 means not known.
+func (p *Progress) Begin(phase string, total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.phase, p.since = phase, time.Now()
@@ -40,4 +41,5 @@ func (p *Progress) begin(phase string, total int64) {
 	p.total.Store(total)
 }
 
-func (p *Progress) add(n int64) { p.done.Add(n) }
+// Add counts n more bytes as done.
+func (p *Progress) Add(n int64) { p.done.Add(n) }

@@ -139,7 +139,7 @@ func (r *runner) close() {
 // open opens logs and target and makes sure that nobody else is at work.
 func (r *runner) open(ctx context.Context) (err error) {
 	if r.set, err = binlog.OpenSet(r.opt.Files); err != nil {
-		return logError(err)
+		return LogError(err)
 	}
 	if r.cfg, err = dbconn.Config(r.opt.Target); err != nil {
 		return fail(Usage, err, "")
@@ -224,8 +224,8 @@ func (r *runner) prepare(ctx context.Context) error {
 	if err := r.findState(ctx, &have); err != nil {
 		return err
 	}
-	r.opt.Progress.begin("checking the log", r.set.Size())
-	r.plan, err = makePlan(ctx, r.set, r.start, r.stop, have, r.opt.Memory, r.opt.Progress.add)
+	r.opt.Progress.Begin("checking the log", r.set.Size())
+	r.plan, err = makePlan(ctx, r.set, r.start, r.stop, have, r.opt.Memory, r.opt.Progress.Add)
 	if err != nil {
 		return err
 	}
@@ -421,7 +421,7 @@ func (r *runner) openCheckpoint(ctx context.Context) error {
 
 // replay walks the log from the plan's start to its stop.
 func (r *runner) replay(ctx context.Context) error {
-	r.opt.Progress.begin("replaying", r.plan.Bytes)
+	r.opt.Progress.Begin("replaying", r.plan.Bytes)
 	if err := r.resumeDDL(ctx); err != nil {
 		return err
 	}
@@ -468,7 +468,7 @@ func (r *runner) file(ctx context.Context, i int, sc *txn.Scanner) error {
 		}
 		t, ok, err := sc.Next()
 		if err != nil {
-			return logError(err)
+			return LogError(err)
 		}
 		if !ok || i == r.plan.toFile && t.Start >= r.plan.To.Offset {
 			return nil
@@ -531,7 +531,7 @@ func (r *runner) schemaError(err error) error {
 	if errors.Is(err, ErrSchema) {
 		return fail(Gap, err, "the start does not fit the backup, or files of the log are missing")
 	}
-	return logError(err)
+	return LogError(err)
 }
 
 func (r *runner) openWindow(ctx context.Context, t *txn.Transaction) {
@@ -694,11 +694,11 @@ func chunkOf(u applier.Unit) (uint32, bool) {
 // credit spreads a window's bytes over its units, for the progress.
 func (r *runner) credit(j *job) func(applier.Unit) {
 	if j.units == 0 {
-		r.opt.Progress.add(j.w.bytes)
+		r.opt.Progress.Add(j.w.bytes)
 		return nil
 	}
 	each := j.w.bytes / int64(j.units)
-	return func(applier.Unit) { r.opt.Progress.add(each) }
+	return func(applier.Unit) { r.opt.Progress.Add(each) }
 }
 
 // trial applies a few rows of each table and rolls them back: a wrong start
@@ -761,7 +761,7 @@ func (r *runner) barrier(ctx context.Context, t *txn.Transaction) error {
 	if err := checkpoint.Save(ctx, conn, after); err != nil {
 		return err
 	}
-	r.opt.Progress.add(t.End - t.Start)
+	r.opt.Progress.Add(t.End - t.Start)
 	return r.env.forget(ctx)
 }
 
@@ -855,7 +855,7 @@ func (r *runner) end(ctx context.Context) error {
 	if !r.opt.Finalize {
 		return nil
 	}
-	r.opt.Progress.begin("finalizing", 0)
+	r.opt.Progress.Begin("finalizing", 0)
 	return r.finalize(ctx)
 }
 

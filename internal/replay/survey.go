@@ -125,7 +125,7 @@ func cutOffInTheMiddle(err error) error {
 }
 
 func (s *fileSurvey) add(t *txn.Transaction, stop Stop) error {
-	if s.stop < 0 && stop.before(t) {
+	if s.stop < 0 && stop.Before(t) {
 		s.stop = t.Start
 		s.stopExact = stop.Position.IsZero() || stop.Position.Offset >= s.end && stop.Position.Offset <= t.Start
 		if !s.stopExact {
