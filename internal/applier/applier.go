@@ -95,7 +95,7 @@ func (s *Session) prepare(ctx context.Context, srv dbconn.Server, format []byte)
 func Prologue(srv dbconn.Server) []string {
 	stmts := []string{
 		"SET SESSION sql_log_bin = 0", // what is restored is not a change of its own
-		"SET NAMES binary",            // a BINLOG text needs no conversion
+		"SET NAMES utf8mb3",           // the servers' own character set: a BINLOG text needs no conversion
 		"SET SESSION sql_mode = ''",
 		"SET SESSION wait_timeout = 604800, net_read_timeout = 3600, net_write_timeout = 3600",
 		"SET SESSION long_query_time = 31536000", // the slow log would hold every row

@@ -89,7 +89,7 @@ func Create(ctx context.Context, db Execer) error {
 	for _, stmt := range []string{
 		"CREATE DATABASE IF NOT EXISTS lifeboat",
 		`CREATE TABLE IF NOT EXISTS lifeboat.checkpoint (id TINYINT NOT NULL PRIMARY KEY, version INT NOT NULL,
-			state LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL) ENGINE=InnoDB`,
+			state LONGBLOB NOT NULL) ENGINE=InnoDB`,
 		`CREATE TABLE IF NOT EXISTS lifeboat.chunk (win BIGINT NOT NULL, chunk INT UNSIGNED NOT NULL,
 			PRIMARY KEY (win, chunk)) ENGINE=InnoDB`,
 		`CREATE TABLE IF NOT EXISTS lifeboat.setting (name VARCHAR(64) CHARACTER SET ascii NOT NULL PRIMARY KEY,
@@ -142,7 +142,9 @@ func Save(ctx context.Context, db Execer, s State) error {
 	if err != nil {
 		return err
 	}
-	_, err = db.ExecContext(ctx, "REPLACE INTO lifeboat.checkpoint (id, version, state) VALUES (1, ?, ?)", Version, string(text))
+	// Hexadecimal, because the session may have any character set and sql_mode:
+	// those that the log records for a statement.
+	_, err = db.ExecContext(ctx, fmt.Sprintf("REPLACE INTO lifeboat.checkpoint (id, version, state) VALUES (1, %d, X'%x')", Version, text))
 	if err != nil {
 		return fmt.Errorf("write the checkpoint: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -87,12 +88,13 @@ func (s *serial) loadCollations(ctx context.Context) error {
 
 // openTemporary names the temporary tables that are open.
 func (s *serial) openTemporary() []string {
-	var names []string
+	var names []string // sorted, so that equal lists compare equal
 	for id, t := range s.threads {
 		for n := range t.tables {
 			names = append(names, fmt.Sprintf("%s (thread %d)", n, id))
 		}
 	}
+	slices.Sort(names)
 	return names
 }
 
@@ -124,15 +126,18 @@ func (s *serial) sessionFor(ctx context.Context, t *txn.Transaction) (*applier.S
 
 // run executes a transaction. before is executed inside it, in front of the
 // COMMIT, unless the transaction commits by itself.
-func (s *serial) run(ctx context.Context, t *txn.Transaction, before func(checkpointExecer) error) error {
+//
+// skipCreate leaves out the CREATE TABLE of a CREATE TABLE … SELECT, which an
+// earlier run has executed.
+func (s *serial) run(ctx context.Context, t *txn.Transaction, skipCreate bool, before func(checkpointExecer) error) error {
 	ses, th, err := s.sessionFor(ctx, t)
 	if err != nil {
 		return err
 	}
 	if t.Kind == txn.DDL {
-		err = s.events(ctx, ses, t)
+		err = s.events(ctx, ses, t, false)
 	} else {
-		err = s.inTransaction(ctx, ses, t, before)
+		err = s.inTransaction(ctx, ses, t, skipCreate, before)
 	}
 	if err != nil {
 		return err
@@ -148,10 +153,10 @@ type checkpointExecer interface {
 
 const serialRetries = 20
 
-func (s *serial) inTransaction(ctx context.Context, ses *applier.Session, t *txn.Transaction, before func(checkpointExecer) error) error {
+func (s *serial) inTransaction(ctx context.Context, ses *applier.Session, t *txn.Transaction, skipCreate bool, before func(checkpointExecer) error) error {
 	for attempt := 0; ; attempt++ {
-		err := s.attempt(ctx, ses, t, before)
-		if err == nil || dbconn.Classify(err) != dbconn.Retry || attempt >= serialRetries {
+		err := s.attempt(ctx, ses, t, skipCreate, before)
+		if err == nil || dbconn.Classify(err) != dbconn.Retry || attempt >= serialRetries || t.CreatesTable() {
 			return err
 		}
 		if rerr := ses.Exec(ctx, "ROLLBACK"); rerr != nil {
@@ -160,11 +165,11 @@ func (s *serial) inTransaction(ctx context.Context, ses *applier.Session, t *txn
 	}
 }
 
-func (s *serial) attempt(ctx context.Context, ses *applier.Session, t *txn.Transaction, before func(checkpointExecer) error) error {
+func (s *serial) attempt(ctx context.Context, ses *applier.Session, t *txn.Transaction, skipCreate bool, before func(checkpointExecer) error) error {
 	if err := ses.Exec(ctx, "BEGIN"); err != nil {
 		return err
 	}
-	if err := s.events(ctx, ses, t); err != nil {
+	if err := s.events(ctx, ses, t, skipCreate); err != nil {
 		return err
 	}
 	if t.RolledBack {
@@ -173,7 +178,9 @@ func (s *serial) attempt(ctx context.Context, ses *applier.Session, t *txn.Trans
 		}
 		return before(ses.Conn())
 	}
-	if t.CreatesTable() { // no statement of ours may stand behind CREATE TABLE … START TRANSACTION
+	if s.srv.Flavor == gtid.MySQL && t.CreatesTable() {
+		// No statement of ours may stand behind CREATE TABLE … START TRANSACTION;
+		// table and rows commit in one, so the table's being there tells.
 		return ses.Exec(ctx, "COMMIT")
 	}
 	if err := before(ses.Conn()); err != nil {
@@ -183,13 +190,13 @@ func (s *serial) attempt(ctx context.Context, ses *applier.Session, t *txn.Trans
 }
 
 // events sends a transaction's events in order.
-func (s *serial) events(ctx context.Context, ses *applier.Session, t *txn.Transaction) error {
+func (s *serial) events(ctx context.Context, ses *applier.Session, t *txn.Transaction, skipCreate bool) error {
 	for i := 0; i < len(t.Events); i++ {
 		ev := &t.Events[i]
 		var err error
 		switch ev.Type {
 		case binlog.QueryEvent:
-			err = s.query(ctx, ses, ev)
+			err = s.query(ctx, ses, ev, skipCreate)
 		case binlog.IntvarEvent:
 			err = s.intvar(ctx, ses, ev)
 		case binlog.RandEvent:
@@ -238,10 +245,13 @@ func (s *serial) rows(ctx context.Context, ses *applier.Session, events []binlog
 	return g.write(events[maps:], func(group []byte) error { return ses.Binlog(ctx, group) })
 }
 
-func (s *serial) query(ctx context.Context, ses *applier.Session, ev *binlog.Event) error {
+func (s *serial) query(ctx context.Context, ses *applier.Session, ev *binlog.Event, skipCreate bool) error {
 	q, err := binlog.DecodeQuery(ev.Body, 0)
 	if err != nil {
 		return err
+	}
+	if skipCreate && txn.IsCreateTable(q.SQL) {
+		return nil
 	}
 	c, err := txn.ParseContext(q.Status)
 	if err != nil {
@@ -258,6 +268,9 @@ func (s *serial) query(ctx context.Context, ses *applier.Session, ev *binlog.Eve
 	}
 	if err != nil {
 		return fmt.Errorf("statement %q: %w", excerpt(q.SQL), err)
+	}
+	if s.srv.Flavor == gtid.MariaDB && txn.IsCreateTable(q.SQL) {
+		return ses.Exec(ctx, "BEGIN") // it has committed; rows may follow
 	}
 	return nil
 }
@@ -277,7 +290,8 @@ func (s *serial) context(ev *binlog.Event, q *binlog.Query, c *txn.Context) []st
 	add := func(format string, args ...any) { set = append(set, fmt.Sprintf(format, args...)) }
 	maria := s.srv.Flavor == gtid.MariaDB
 	if c.HasCharset {
-		add("character_set_client=%d", c.ClientCharset)
+		// By name: MariaDB takes no number of a uca1400 collation here.
+		add("character_set_client=%s", s.colls[c.ClientCharset].charset)
 		add("collation_connection=%d", c.Connection)
 		add("collation_server=%d", c.ServerColl)
 	}
@@ -425,7 +439,7 @@ func (s *serial) literal(typ byte, coll uint16, v []byte, unsigned bool) (string
 		if !ok {
 			return "", fmt.Errorf("%w: collation %d", binlog.ErrUnsupported, coll)
 		}
-		return "_" + c.charset + " X'" + hex.EncodeToString(v) + "' COLLATE " + c.name, nil
+		return "_" + c.charset + " X'" + hex.EncodeToString(v) + "' COLLATE " + dbconn.QuoteName(c.name), nil
 	case typ == 1 && len(v) == 8:
 		return strconv.FormatFloat(math.Float64frombits(binary.LittleEndian.Uint64(v)), 'e', 17, 64), nil
 	case typ == 2 && len(v) == 8 && unsigned:

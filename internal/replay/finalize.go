@@ -13,7 +13,7 @@ import (
 // finalize makes the target a server like any other: its GTID state says what
 // it contains, its settings are its own, and the checkpoint is gone.
 func (r *runner) finalize(ctx context.Context) error {
-	conn := r.serial.main.Conn()
+	conn := r.own.Conn()
 	var note string
 	var err error
 	if r.srv.Flavor == gtid.MariaDB {

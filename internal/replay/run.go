@@ -69,27 +69,29 @@ type runner struct {
 	cfg      *mysql.Config
 	db       *sql.DB
 	srv      dbconn.Server
-	control  *sql.Conn // holds the lock, reads definitions
+	control  *sql.Conn        // holds the lock
+	own      *applier.Session // for statements of ours; its session state is never the log's
 	sessions []*applier.Session
 	serial   *serial
 	env      *env
 	d        dialect
 
-	state    checkpoint.State
-	fresh    bool // nothing has been applied by this checkpoint
-	created  bool // the checkpoint schema is there
-	skip     gtid.Set
-	applied  gtid.Set // contained before the window being read
-	sticky   map[string]bool
-	win      *window
-	winStart binlog.Position
-	winEnd   binlog.Position
-	winIDs   gtid.Set
-	lanes    map[string]string
-	pending  chan error        // the window that is being applied
-	notRead  map[string]string // tables that --verify cannot read back, and why
-	readBack int64             // rows that were read back and compared
-	doneDDL  binlog.Position   // end of a DDL statement that was in flight and is done
+	state      checkpoint.State
+	fresh      bool // nothing has been applied by this checkpoint
+	created    bool // the checkpoint schema is there
+	skip       gtid.Set
+	applied    gtid.Set // contained before the window being read
+	sticky     map[string]bool
+	win        *window
+	winStart   binlog.Position
+	winEnd     binlog.Position
+	winIDs     gtid.Set
+	lanes      map[string]string
+	pending    chan error        // the window that is being applied
+	notRead    map[string]string // tables that --verify cannot read back, and why
+	readBack   int64             // rows that were read back and compared
+	createDone binlog.Position   // end of a CREATE TABLE … SELECT of which only the rows are missing
+	doneDDL    binlog.Position   // end of a DDL statement that was in flight and is done
 }
 
 func (r *runner) run(ctx context.Context) error {
@@ -100,17 +102,29 @@ func (r *runner) run(ctx context.Context) error {
 	if err := r.prepare(ctx); err != nil || r.opt.PlanOnly {
 		return err
 	}
-	if err := r.begin(ctx); err != nil {
-		return err
+	err := r.begin(ctx)
+	if err == nil {
+		err = r.replay(ctx)
 	}
-	err := r.replay(ctx)
 	if r.pending != nil {
 		err = errors.Join(err, r.wait())
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		return r.end(ctx)
 	}
-	return r.end(ctx)
+	r.leave()
+	return err
+}
+
+// leave puts the settings back that only make a run faster, if the target
+// still answers; the next run puts them back otherwise.
+func (r *runner) leave() {
+	if !r.created || r.plan == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_ = restoreSettings(ctx, r.db, r.settings(), false)
 }
 
 // memorySlack is what the garbage collector may use beyond the indexes: about
@@ -124,6 +138,9 @@ func (r *runner) close() {
 	}
 	if r.serial != nil {
 		r.serial.close()
+	}
+	if r.own != nil {
+		r.own.Close()
 	}
 	if r.control != nil {
 		_ = r.control.Close()
@@ -200,6 +217,9 @@ func connectError(err error) error {
 // when the process does.
 func (r *runner) lock(ctx context.Context) error {
 	var got sql.NullInt64
+	if _, err := r.control.ExecContext(ctx, "SET SESSION wait_timeout = 604800"); err != nil {
+		return fmt.Errorf("lock the target: %w", err)
+	}
 	if err := r.control.QueryRowContext(ctx, "SELECT GET_LOCK('lifeboat.replay', 0)").Scan(&got); err != nil {
 		return fmt.Errorf("lock the target: %w", err)
 	}
@@ -360,6 +380,9 @@ func (r *runner) begin(ctx context.Context) error {
 	if r.serial, err = newSerial(ctx, r.db, r.srv, format, r.d); err != nil {
 		return r.sessionError(err)
 	}
+	if r.own, err = applier.NewSession(ctx, r.db, r.srv, format); err != nil {
+		return r.sessionError(err)
+	}
 	for range r.opt.Workers {
 		s, err := applier.NewSession(ctx, r.db, r.srv, format)
 		if err != nil {
@@ -373,7 +396,7 @@ func (r *runner) begin(ctx context.Context) error {
 	if err := r.openCheckpoint(ctx); err != nil {
 		return err
 	}
-	notes, err := changeSettings(ctx, r.serial.main.Conn(), r.settings())
+	notes, err := changeSettings(ctx, r.own.Conn(), r.settings())
 	r.rep.Notes = append(r.rep.Notes, notes...)
 	return err
 }
@@ -408,7 +431,7 @@ func (r *runner) openCheckpoint(ctx context.Context) error {
 	if r.created {
 		return nil
 	}
-	conn := r.serial.main.Conn()
+	conn := r.own.Conn()
 	if err := checkpoint.Create(ctx, conn); err != nil {
 		return r.sessionError(err)
 	}
@@ -596,7 +619,7 @@ func (r *runner) wait() error {
 
 // apply announces a window, applies its chunks, and notes that it is done.
 func (r *runner) apply(ctx context.Context, j *job, start, end binlog.Position, ids gtid.Set, sticky []string) error {
-	conn := r.serial.main.Conn()
+	conn := r.own.Conn()
 	done, err := r.announce(ctx, conn, j, start, end, sticky)
 	if err != nil {
 		return err
@@ -712,10 +735,22 @@ func (r *runner) trial(ctx context.Context, j *job) error {
 		return nil
 	}
 	err = r.applyError(err)
-	if derr := checkpoint.Drop(ctx, r.serial.main.Conn()); derr == nil {
+	r.undo()
+	return err
+}
+
+// undo leaves the target as it was found, when nothing of the log is applied.
+func (r *runner) undo() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	s, err := applier.NewSession(ctx, r.db, r.srv, r.set.Files[r.plan.fromFile].Format.ForApply(r.srv.ServerID))
+	if err != nil {
+		return
+	}
+	defer s.Close()
+	if restoreSettings(ctx, s.Conn(), r.settings(), true) == nil && checkpoint.Drop(ctx, s.Conn()) == nil {
 		r.created = false
 	}
-	return err
 }
 
 func (r *runner) applyError(err error) error {
@@ -738,7 +773,7 @@ func (r *runner) barrier(ctx context.Context, t *txn.Transaction) error {
 	if err := errors.Join(r.closeWindow(ctx), r.wait()); err != nil {
 		return err
 	}
-	conn := r.serial.main.Conn()
+	conn := r.own.Conn()
 	if err := r.announceBarrier(ctx, conn, t); err != nil {
 		return err
 	}
@@ -752,22 +787,31 @@ func (r *runner) barrier(ctx context.Context, t *txn.Transaction) error {
 	after.Counts.Barriers++
 	after.Counts.Transactions++
 	after.Counts.Bytes += t.End - t.Start
-	err := r.serial.run(ctx, t, func(q checkpointExecer) error { return checkpoint.Save(ctx, q, after) })
+	err := r.serial.run(ctx, t, r.createDone == t.EndPosition(), func(q checkpointExecer) error { return checkpoint.Save(ctx, q, after) })
 	if err != nil {
-		return barrierError(t, err)
+		return r.barrierError(t, err)
 	}
 	after.TempTabs = r.serial.openTemporary()
+	again := r.state.Phase != checkpoint.Idle || !slices.Equal(after.TempTabs, r.state.TempTabs)
 	r.state, r.fresh = after, false
-	if err := checkpoint.Save(ctx, conn, after); err != nil {
-		return err
-	}
 	r.opt.Progress.Add(t.End - t.Start)
-	return r.env.forget(ctx)
+	if again {
+		if err := checkpoint.Save(ctx, conn, after); err != nil {
+			return err
+		}
+	}
+	if t.Kind == txn.DDL || t.CreatesTable() {
+		return r.env.forget(ctx)
+	}
+	return nil
 }
 
-func barrierError(t *txn.Transaction, err error) error {
-	if applier.Lost(err) {
+func (r *runner) barrierError(t *txn.Transaction, err error) error {
+	if isConnectionError(err) || errors.Is(err, context.Canceled) {
 		return binlog.At(t.Position(), err)
+	}
+	if r.fresh {
+		r.undo()
 	}
 	return fail(Failed, fmt.Errorf("%s: %w", t.Position(), err),
 		"the statement went well on the source: the start may not fit the backup, or the target's version refuses it")
@@ -818,6 +862,12 @@ func (r *runner) inFlight(t *txn.Transaction) bool {
 	}
 	if t.EndPosition() == r.doneDDL {
 		r.doneDDL = binlog.Position{}
+		if r.srv.Flavor == gtid.MariaDB && t.CreatesTable() {
+			// The table is made; its rows commit with the checkpoint, so they are
+			// not there yet.
+			r.createDone = t.EndPosition()
+			return false
+		}
 		r.state.Phase, r.state.Next = checkpoint.Idle, t.EndPosition()
 		r.state.Counts.Barriers++
 		r.state.Counts.Transactions++
@@ -831,7 +881,7 @@ func (r *runner) inFlight(t *txn.Transaction) bool {
 
 // end proves and reports, and makes the target ready for use if asked.
 func (r *runner) end(ctx context.Context) error {
-	conn := r.serial.main.Conn()
+	conn := r.own.Conn()
 	r.state.Next, r.state.Finished = r.plan.To, true
 	r.state.GTIDs = r.applied.String()
 	if err := checkpoint.Save(ctx, conn, r.state); err != nil {

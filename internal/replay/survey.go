@@ -149,6 +149,9 @@ func (s *fileSurvey) add(t *txn.Transaction, stop Stop) error {
 	for i := range t.Events {
 		s.maxEvent = max(s.maxEvent, len(t.Events[i].Body))
 	}
+	if t.Refused == nil && t.Kind != txn.Rows {
+		t.Refused = t.CheckContext()
+	}
 	if t.Refused != nil {
 		s.refused = append(s.refused, Refusal{t.Position(), t.Refused.Error()})
 	}

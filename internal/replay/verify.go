@@ -59,7 +59,7 @@ const (
 
 // table compares the entries in order for each expectation.
 func (v *readBack) table(ctx context.Context, t *table, order []uint32, expect ...expectation) error {
-	conn := v.r.serial.main
+	conn := v.r.own
 	if err := makeScratch(ctx, conn, t); err != nil {
 		return fmt.Errorf("verify %s: %w", t.name, err)
 	}

@@ -74,6 +74,7 @@ const (
 	qDefaultCollation  = 18
 	qRequirePK         = 19
 	qEncryption        = 20
+	qForeignKeyMode    = 21 // MySQL 9.6+, one byte: which layer cascades; a statement's result is the same
 	qHRNow             = 128
 	qXid               = 129
 	qGtidFlags3        = 130
@@ -177,6 +178,8 @@ func (c *Context) skip(code byte, r *statusReader) bool {
 	switch code {
 	case qTableMapUpdate, qDDLXid, qXid, qCommitTS, qCommitTS2:
 		r.u64()
+	case qForeignKeyMode:
+		r.u8()
 	case qMasterDataWritten:
 		r.u32()
 	case qUpdatedDBs:

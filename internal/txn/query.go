@@ -71,19 +71,48 @@ func queryTime(ev binlog.Event, q binlog.Query) time.Time {
 	return t
 }
 
-// CreatesTable reports whether the transaction is MySQL's CREATE TABLE …
-// SELECT in one piece (8.0.21+): CREATE TABLE … START TRANSACTION, rows, commit.
+// CreatesTable reports whether the transaction is a CREATE TABLE … SELECT:
+// MySQL from 8.0.21 on logs CREATE TABLE … START TRANSACTION, rows and a commit,
+// MariaDB CREATE TABLE, rows and a commit, of which the first commits by itself.
 func (t *Transaction) CreatesTable() bool {
+	if t.Kind != Statements {
+		return false
+	}
 	for i := range t.Events {
 		if t.Events[i].Type != binlog.QueryEvent {
 			continue
 		}
 		q, err := binlog.DecodeQuery(t.Events[i].Body, 0)
-		if err == nil && Verb(q.SQL) == "CREATE TABLE" {
+		if err == nil && IsCreateTable(q.SQL) {
 			return true
 		}
 	}
 	return false
+}
+
+// CheckContext reports the first statement whose session state is not
+// understood, so that it is refused before anything is executed.
+func (t *Transaction) CheckContext() error {
+	for i := range t.Events {
+		if t.Events[i].Type != binlog.QueryEvent {
+			continue
+		}
+		q, err := binlog.DecodeQuery(t.Events[i].Body, 0)
+		if err != nil {
+			return err
+		}
+		if _, err := ParseContext(q.Status); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// IsCreateTable reports whether the statement makes a table that is not temporary.
+func IsCreateTable(sql []byte) bool {
+	verb := Verb(sql)
+	created, _ := TemporaryTables(sql, "")
+	return verb == "CREATE TABLE" || verb == "CREATE OR" && created == nil
 }
 
 // TemporaryTables finds the names of temporary tables that a statement makes
