@@ -306,6 +306,9 @@ func (s *serial) context(ev *binlog.Event, q *binlog.Query, c *txn.Context) []st
 			if s.srv.AtLeast(10, 5) {
 				add("sql_if_exists=%d", 1-off(c.IfExists))
 			}
+			if s.srv.AtLeast(10, 10) {
+				add("explicit_defaults_for_timestamp=%d", 1-off(c.MariaExplicit))
+			}
 		}
 	}
 	if c.HasSQLMode {

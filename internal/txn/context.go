@@ -22,6 +22,7 @@ type Context struct {
 	NoAutocommit      bool
 	NoCheckConstraint bool // MariaDB check_constraint_checks=0
 	IfExists          bool // MariaDB sql_if_exists
+	MariaExplicit     bool // MariaDB explicit_defaults_for_timestamp; MySQL has a variable of its own
 
 	HasSQLMode bool
 	SQLMode    uint64
@@ -88,7 +89,8 @@ const (
 	optNoForeignKeys    = 1 << 26
 	optRelaxedUnique    = 1 << 27
 	optIfExists         = 1 << 28 // MariaDB
-	optNoCheckConstrain = 1 << 24 // MariaDB
+	optNoCheckConstrain = 1 << 15 // MariaDB 10.11; 11.8 does not log it (both tried)
+	optExplicitDefaults = 1 << 24 // MariaDB: explicit_defaults_for_timestamp (tried)
 )
 
 type statusReader struct {
@@ -213,4 +215,5 @@ func (c *Context) setFlags(f uint32) {
 	c.NoAutocommit = f&optNotAutocommit != 0
 	c.NoCheckConstraint = f&optNoCheckConstrain != 0
 	c.IfExists = f&optIfExists != 0
+	c.MariaExplicit = f&optExplicitDefaults != 0
 }
