@@ -332,7 +332,7 @@ func (s *serial) context(ev *binlog.Event, q *binlog.Query, c *txn.Context) []st
 		add("character_set_collations='%s'", s.charsetCollations(c.CharacterSetCollations))
 	}
 	stmts := []string{"SET " + strings.Join(set, ", ")}
-	if q.Database != "" {
+	if q.Database != "" && ev.Flags&binlog.FlagSuppressUse == 0 {
 		stmts = append(stmts, "USE "+dbconn.QuoteName(q.Database))
 	}
 	return stmts

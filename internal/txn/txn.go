@@ -317,7 +317,7 @@ func (g *group) finish(ev binlog.Event) {
 	}
 	t.Committed = t.Committed.UTC()
 	if t.Kind == Rows && !g.hasRows {
-		t.Kind = Empty
+		t.Kind, t.Events = Empty, nil
 	}
 	if t.Kind == Rows {
 		t.Events = withoutSavepoints(t.Events)
