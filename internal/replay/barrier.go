@@ -346,6 +346,9 @@ func (s *serial) mysqlContext(c *txn.Context) []string {
 	if c.HasRequirePrimaryKey {
 		set = append(set, fmt.Sprintf("sql_require_primary_key=%d", c.RequirePrimaryKey))
 	}
+	if c.HasCascadeTriggers {
+		set = append(set, fmt.Sprintf("enable_cascade_triggers=%d", c.CascadeTriggers))
+	}
 	if c.HasDefEncryption && c.DefaultEncryption != 0 {
 		set = append(set, fmt.Sprintf("default_table_encryption=%d", c.DefaultEncryption))
 	}

@@ -46,6 +46,8 @@ type Context struct {
 	HasDefaultUTF8MB4Collation             bool
 	RequirePrimaryKey, DefaultEncryption   byte
 	HasRequirePrimaryKey, HasDefEncryption bool
+	HasCascadeTriggers                     bool
+	CascadeTriggers                        byte
 	CharacterSetCollations                 []CollationPair // MariaDB 11.3+
 }
 
@@ -75,7 +77,7 @@ const (
 	qDefaultCollation  = 18
 	qRequirePK         = 19
 	qEncryption        = 20
-	qForeignKeyMode    = 21 // MySQL 9.6+, one byte: which layer cascades; a statement's result is the same
+	qCascadeTriggers   = 21 // MySQL 9.7, one byte: enable_cascade_triggers (tried)
 	qHRNow             = 128
 	qXid               = 129
 	qGtidFlags3        = 130
@@ -165,6 +167,8 @@ func (c *Context) set(code byte, r *statusReader) bool {
 		c.HasRequirePrimaryKey, c.RequirePrimaryKey = true, r.u8()
 	case qEncryption:
 		c.HasDefEncryption, c.DefaultEncryption = true, r.u8()
+	case qCascadeTriggers:
+		c.HasCascadeTriggers, c.CascadeTriggers = true, r.u8()
 	case qCharsetCollations:
 		for range r.u8() {
 			c.CharacterSetCollations = append(c.CharacterSetCollations, CollationPair{r.u16(), r.u16()})
@@ -180,8 +184,6 @@ func (c *Context) skip(code byte, r *statusReader) bool {
 	switch code {
 	case qTableMapUpdate, qDDLXid, qXid, qCommitTS, qCommitTS2:
 		r.u64()
-	case qForeignKeyMode:
-		r.u8()
 	case qMasterDataWritten:
 		r.u32()
 	case qUpdatedDBs:
