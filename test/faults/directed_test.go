@@ -1,0 +1,235 @@
+package faults_test
+
+import (
+	"database/sql"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/server"
+	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
+	"github.com/lifeboat-db/lifeboat/test/faults/rig"
+)
+
+// places are the statements to kill at: everything that moves a replay's
+// state. That of the log's own statements comes last.
+var places = []string{
+	`^BEGIN`,
+	`^BINLOG`,
+	`^INSERT INTO lifeboat\.chunk`,
+	`^COMMIT`,
+	`^REPLACE INTO lifeboat\.checkpoint`,
+	`^INSERT IGNORE INTO lifeboat\.setting`,
+	`^CREATE DATABASE IF NOT EXISTS lifeboat`,
+	`^CREATE TABLE IF NOT EXISTS lifeboat`,
+	`^DELETE FROM lifeboat\.chunk`,
+	`^SET GLOBAL`,
+	`^RENAME TABLE`,
+	`^TRUNCATE`,
+	`ADD INDEX`,
+	`EXCHANGE PARTITION`,
+	`^CREATE TABLE .*ctas`,
+	`^CREATE USER`,
+	`^GRANT`,
+	`^REVOKE`,
+	`ADD COLUMN`,
+	`^DROP TABLE .*ctas`,
+	`^CREATE .*VIEW`,
+	`^CREATE .*TRIGGER`,
+	`^UPDATE f\.counter`,
+	`^SET GLOBAL gtid_|^RESET MASTER|^RESET BINARY`,
+	`^DROP DATABASE IF EXISTS lifeboat`,
+}
+
+// TestKilledAtStatements kills lifeboat in front of and behind each kind of
+// statement, run after run on one target, so that each run resumes what the
+// last one left.
+func TestKilledAtStatements(t *testing.T) {
+	each(t, func(t *testing.T, d server.Distribution) {
+		r := random(t)
+		w := busy(t, d)
+		target := w.Target(t, t.TempDir())
+		proxy := rig.NewProxy(t, target.Socket())
+		args := command(w, proxy.DSN(), "--finalize")
+		var moments []string
+		for _, n := range r.Perm(2 * len(places)) {
+			if n%2 == 0 && !everywhere && r.IntN(3) > 0 {
+				continue // a plain run takes two thirds
+			}
+			place, action := regexp.MustCompile(`(?is)`+places[n/2]), rig.Action(1+n%2)
+			skip := r.IntN(3)
+			if strings.Contains(places[n/2], "lifeboat") {
+				skip = 0
+			}
+			p := rig.Launch(t, lifeboat, args...)
+			hit := ""
+			proxy.Hook(func(statement []byte) rig.Action {
+				if !place.Match(statement) {
+					return rig.Pass
+				}
+				if skip--; skip >= 0 {
+					return rig.Pass
+				}
+				p.Kill()
+				hit = fmt.Sprintf("%s %s", map[rig.Action]string{rig.CutBefore: "before", rig.CutAfter: "after"}[action], shorten(statement))
+				return action
+			})
+			res := p.Wait(t)
+			if hit != "" {
+				moments = append(moments, hit)
+			}
+			if res.Code > 0 {
+				t.Fatalf("%s\n%v", strings.Join(moments, "\n"), res)
+			}
+			if res.Code == 0 {
+				break // no such statement any more, and everything is done
+			}
+		}
+		proxy.Hook(nil)
+		if !finalized(t, target) {
+			finish(t, args)
+		}
+		same(t, w, target, strings.Join(moments, "\n"))
+		t.Logf("killed %d times:\n%s", len(moments), strings.Join(moments, "\n"))
+	})
+}
+
+// finalized says whether the checkpoint is gone, and with it what a further
+// run would resume from.
+func finalized(t *testing.T, target *server.Instance) bool {
+	t.Helper()
+	var n int
+	rig.Do(t, target, func(db *sql.DB) {
+		if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = 'lifeboat'").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return n == 0
+}
+
+// quiet records a small world: a few rows, then the given statements.
+func quiet(t *testing.T, d server.Distribution, statements ...string) *rig.World {
+	t.Helper()
+	return rig.Record(t, d, rig.Plan{
+		Dir: t.TempDir(), Args: []string{"--skip-networking"},
+		SetUp: func(t testing.TB, db *sql.DB) {
+			servertest.Exec(t, db, "CREATE DATABASE q", "CREATE TABLE q.t (id INT PRIMARY KEY, a INT)",
+				"INSERT INTO q.t VALUES (1,1),(2,2),(3,3)", "CREATE TABLE q.u (id INT PRIMARY KEY, a INT)")
+		},
+		Load: func(t testing.TB, source *server.Instance) {
+			rig.Do(t, source, func(db *sql.DB) { servertest.Exec(t, db, statements...) })
+		},
+	})
+}
+
+// await waits until the server runs a statement whose text and state match.
+func await(t *testing.T, db *sql.DB, condition string) {
+	t.Helper()
+	const query = "SELECT COUNT(*) FROM information_schema.processlist WHERE id <> CONNECTION_ID() AND "
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		var n int
+		if err := db.QueryRowContext(t.Context(), query+condition).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		if n > 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not seen within 20 s: %s", condition)
+		}
+	}
+}
+
+// A server goes on with a statement whose client is dead. A definition that
+// waits for a lock when lifeboat is killed happens later, beside the run that
+// resumes: it must happen once.
+func TestDefinitionOutlivesKill(t *testing.T) {
+	each(t, func(t *testing.T, d server.Distribution) {
+		w := quiet(t, d, "UPDATE q.t SET a=10 WHERE id=1", "ALTER TABLE q.t ADD INDEX (a)", "UPDATE q.t SET a=20 WHERE id=2", "INSERT INTO q.u VALUES (1,1)")
+		target := w.Target(t, t.TempDir())
+		args := command(w, target.DSN(""))
+		rig.Do(t, target, func(db *sql.DB) {
+			holder, err := db.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = holder.Close() }()
+			for _, s := range []string{"BEGIN", "SELECT * FROM q.t WHERE id=3"} {
+				if _, err := holder.ExecContext(t.Context(), s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p := rig.Launch(t, lifeboat, args...)
+			await(t, db, "info LIKE 'ALTER TABLE q.t%' AND state LIKE 'Waiting for table metadata lock%'")
+			p.Kill()
+			p.Wait(t)
+			second := rig.Launch(t, lifeboat, args...)
+			time.Sleep(500 * time.Millisecond)
+			if _, err := holder.ExecContext(t.Context(), "ROLLBACK"); err != nil {
+				t.Fatal(err)
+			}
+			if res := second.Wait(t); res.Code != 0 {
+				t.Errorf("the run that resumes beside the old statement: %v", res)
+				finish(t, args)
+			}
+		})
+		same(t, w, target, "definition in flight")
+	})
+}
+
+// The same with commits: FLUSH TABLES WITH READ LOCK holds them up. Those that
+// lifeboat had sent when it was killed still happen.
+func TestCommitOutlivesKill(t *testing.T) {
+	for name, statements := range map[string][]string{
+		"rows":      {"UPDATE q.t SET a=10 WHERE id=1", "INSERT INTO q.u VALUES (1,1),(2,2)", "DELETE FROM q.t WHERE id=2"},
+		"statement": {"SET SESSION binlog_format = STATEMENT", "UPDATE q.t SET a=a+1", "SET SESSION binlog_format = ROW", "INSERT INTO q.u VALUES (1,1)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, d server.Distribution) { testCommitOutlivesKill(t, d, statements) })
+		})
+	}
+}
+
+func testCommitOutlivesKill(t *testing.T, d server.Distribution, statements []string) {
+	w := quiet(t, d, statements...)
+	target := w.Target(t, t.TempDir())
+	proxy := rig.NewProxy(t, target.Socket())
+	rig.Do(t, target, func(db *sql.DB) {
+		blocker, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = blocker.Close() }()
+		exec := func(s string) {
+			if _, err := blocker.ExecContext(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p := rig.Launch(t, lifeboat, command(w, proxy.DSN())...)
+		change, held := false, false
+		proxy.Hook(func(statement []byte) rig.Action {
+			text := strings.ToUpper(string(statement[:min(60, len(statement))]))
+			if strings.Contains(text, "LIFEBOAT.CHUNK VALUES") || strings.HasPrefix(text, "UPDATE Q.T") {
+				change = true
+			}
+			if change && !held && strings.HasPrefix(text, "COMMIT") {
+				held = true
+				exec("FLUSH TABLES WITH READ LOCK")
+			}
+			return rig.Pass
+		})
+		await(t, db, "info = 'COMMIT' AND state LIKE 'Waiting for %lock%'")
+		p.Kill()
+		p.Wait(t)
+		second := rig.Launch(t, lifeboat, command(w, target.DSN(""))...)
+		time.Sleep(700 * time.Millisecond)
+		exec("UNLOCK TABLES")
+		if res := second.Wait(t); res.Code != 0 {
+			t.Errorf("the run that resumes beside the old commit: %v", res)
+			finish(t, command(w, target.DSN("")))
+		}
+	})
+	same(t, w, target, "commit in flight")
+}

@@ -1,0 +1,11 @@
+//go:build !long
+
+package faults_test
+
+// How much a plain test run does; see doc.go.
+const (
+	transactions = 5000
+	kills        = 4
+	serverKills  = 2
+	everywhere   = false
+)
