@@ -75,17 +75,18 @@ func (f *Format) setChecksum(alg byte) error {
 		return fmt.Errorf("%w: checksum algorithm %d", ErrUnsupported, alg)
 	}
 	f.Checksum = alg == 1
-	// The event itself always has room for the trailer. The server clears the
-	// in-use flag in place without a new CRC, so the flag counts as it was set
-	// when the CRC was made (MySQL: Format_description_event; flag 0x1 is left
-	// out of the sum).
+	// The event itself always has the trailer, also where the file has no
+	// checksums: else a flipped bit in the algorithm would turn every other
+	// event's checksum into a part of its body. The server clears the in-use
+	// flag in place without a new CRC, so the flag counts as not set (MySQL:
+	// Format_description_event; flag 0x1 is left out of the sum).
 	n := len(f.raw) - 4
 	sum := crc32.NewIEEE()
 	head := append([]byte(nil), f.raw[:HeaderSize]...)
 	binary.LittleEndian.PutUint16(head[17:], binary.LittleEndian.Uint16(head[17:])&^FlagInUse)
 	_, _ = sum.Write(head)
 	_, _ = sum.Write(f.raw[HeaderSize:n])
-	if f.Checksum && sum.Sum32() != binary.LittleEndian.Uint32(f.raw[n:]) {
+	if sum.Sum32() != binary.LittleEndian.Uint32(f.raw[n:]) {
 		return ErrChecksum
 	}
 	return nil
