@@ -106,9 +106,10 @@ func (r *runner) run(ctx context.Context) error {
 	if err == nil {
 		err = r.replay(ctx)
 	}
-	if r.pending != nil {
-		err = errors.Join(err, r.wait())
+	if r.win != nil { // its shards read the mapped files
+		err = errors.Join(err, r.dropWindow())
 	}
+	err = errors.Join(err, r.wait())
 	if err == nil {
 		return r.end(ctx)
 	}
