@@ -129,7 +129,7 @@ func (f *File) readFormat() error {
 		return At(f.At(start), fmt.Errorf("%w: the first event is %s, not FORMAT_DESCRIPTION_EVENT", ErrCorrupt, typ))
 	}
 	if size > int64(len(f.Data))-start {
-		return At(f.At(start), ErrTruncated)
+		return At(f.At(start), f.cutOff(start, size))
 	}
 	if size < HeaderSize {
 		return At(f.At(start), fmt.Errorf("%w: size %d", ErrCorrupt, size))

@@ -3,6 +3,8 @@ package binlog
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
 )
 
 // Event is one framed event. Body excludes header and checksum and points
@@ -72,15 +74,15 @@ func (f *File) eventAt(offset int64) (Event, error) {
 		trailer = 4
 	}
 	if size < HeaderSize+trailer {
-		return Event{}, f.badSize(rest, size)
+		return Event{}, f.unlessUnwritten(offset+13, fmt.Errorf("%w: event size %d", ErrCorrupt, size))
 	}
 	if size > int64(len(rest)) {
-		return Event{}, ErrTruncated
+		return Event{}, f.cutOff(offset, size)
 	}
 	raw := rest[:size]
 	if f.Format.Checksum {
 		if err := checkCRC(raw); err != nil {
-			return Event{}, err
+			return Event{}, f.unlessUnwritten(offset+size-4, err)
 		}
 	}
 	ev := header(raw)
@@ -98,24 +100,57 @@ func header(raw []byte) Event {
 	}
 }
 
-// badSize tells zero bytes at the end of a file (space that a dying machine
-// had allocated and not written) from damage.
-func (f *File) badSize(rest []byte, size int64) error {
-	for _, b := range rest {
+// unlessUnwritten returns err, the damage of an event, unless the file holds
+// nothing but zero bytes from the offset on, which lies inside that event: a
+// dying machine had given the file space and not written it.
+func (f *File) unlessUnwritten(offset int64, err error) error {
+	for _, b := range f.Data[offset:] {
 		if b != 0 {
-			return fmt.Errorf("%w: event size %d", ErrCorrupt, size)
+			return err
 		}
 	}
 	return ErrTruncated
 }
 
-// checkHeader refuses events that a source's own log cannot hold.
+// cutOff tells a file that ends inside an event from a damaged size, which
+// would look the same and make all that follows be taken for cut off: then the
+// header contradicts itself, or, where MariaDB 11.8 leaves the next offset out,
+// whole events lie inside the event that is said to be cut off.
+func (f *File) cutOff(offset, size int64) error {
+	raw := f.Data[offset:]
+	next := binary.LittleEndian.Uint32(raw[13:])
+	damaged := fmt.Errorf("%w: event size %d, but the file ends %d bytes behind", ErrCorrupt, size, len(raw))
+	if next != 0 && next != uint32(offset+size) && binary.LittleEndian.Uint16(raw[17:])&FlagArtificial == 0 { //nolint:gosec // the field is modulo 2^32
+		return f.unlessUnwritten(offset+17, damaged)
+	}
+	for at := offset + HeaderSize; next == 0 && at+HeaderSize <= int64(len(f.Data)); at++ {
+		if f.wholeEventAt(at) {
+			return damaged
+		}
+	}
+	return ErrTruncated
+}
+
+// wholeEventAt reports whether an event begins at the offset, by all signs that
+// there are. Other bytes look like one with a probability of 2^-32 and less.
+func (f *File) wholeEventAt(offset int64) bool {
+	raw := f.Data[offset:]
+	size, next := int64(binary.LittleEndian.Uint32(raw[9:])), binary.LittleEndian.Uint32(raw[13:])
+	if next == 0 || next != uint32(offset+size) || size < HeaderSize+4 || size > int64(len(raw)) || !Type(raw[4]).Known() { //nolint:gosec // as above
+		return false
+	}
+	return !f.Format.Checksum || checkCRC(raw[:size]) == nil
+}
+
+// checkHeader refuses events that a source's own log cannot hold. MariaDB from
+// 11.8 on leaves the next offset 0 in events that went through the cache of a
+// transaction; no other server does.
 func (f *File) checkHeader(raw []byte, ev Event) error {
 	if ev.Flags&FlagRelayLog != 0 || ev.Type == FormatDescription {
 		return ErrRelayLog
 	}
 	next := binary.LittleEndian.Uint32(raw[13:])
-	if ev.Flags&FlagArtificial == 0 && next != uint32(ev.End) && next != 0 { //nolint:gosec // the field is modulo 2^32
+	if ev.Flags&FlagArtificial == 0 && next != uint32(ev.End) && (next != 0 || f.Format.Flavor != gtid.MariaDB) { //nolint:gosec // the field is modulo 2^32
 		return fmt.Errorf("%w: %s says that the next event is at %d, it is at %d (a relay log, or a file with bytes missing)",
 			ErrCorrupt, ev.Type, next, ev.End)
 	}
