@@ -59,15 +59,20 @@ type Session struct {
 }
 
 // NewSession takes a connection out of the pool and prepares it. format is the
-// log's format description event, made for the target (binlog.Format.ForApply).
-func NewSession(ctx context.Context, db *sql.DB, srv dbconn.Server, format []byte) (*Session, error) {
+// log's format description event, made for the target (binlog.Format.ForApply);
+// number is the session's own, below MaxSessions.
+func NewSession(ctx context.Context, db *sql.DB, srv dbconn.Server, format []byte, number int) (*Session, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the target: %w", err)
 	}
 	s := &Session{conn: conn}
-	if err := s.prepare(ctx, srv, format); err != nil {
-		_ = conn.Close()
+	err = s.takeLock(ctx, number)
+	if err == nil {
+		err = s.prepare(ctx, srv, format)
+	}
+	if err != nil {
+		s.Close()
 		return nil, err
 	}
 	return s, nil

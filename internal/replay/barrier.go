@@ -38,6 +38,7 @@ type serial struct {
 
 type thread struct {
 	s      *applier.Session
+	number int
 	tables map[string]bool // temporary tables that are open
 }
 
@@ -46,14 +47,37 @@ type collationName struct{ name, charset string }
 func newSerial(ctx context.Context, db *sql.DB, srv dbconn.Server, format []byte, d dialect) (*serial, error) {
 	s := &serial{db: db, srv: srv, format: format, d: d, threads: map[uint32]*thread{}, colls: map[uint16]collationName{}}
 	var err error
-	if s.main, err = s.session(ctx); err != nil {
+	if s.main, err = s.session(ctx, sessionMain); err != nil {
 		return nil, err
 	}
 	return s, s.loadCollations(ctx)
 }
 
-func (s *serial) session(ctx context.Context) (*applier.Session, error) {
-	return applier.NewSession(ctx, s.db, s.srv, s.format)
+func (s *serial) session(ctx context.Context, number int) (*applier.Session, error) {
+	return applier.NewSession(ctx, s.db, s.srv, s.format, number)
+}
+
+// Numbers of sessions: those of threads with temporary tables follow the
+// workers'.
+const (
+	sessionMain = iota
+	sessionOwn
+	sessionUndo
+	sessionWorker
+	sessionThread = sessionWorker + maxWorkers
+)
+
+// freeNumber finds a number for the session of a thread.
+func (s *serial) freeNumber() int {
+	used := map[int]bool{}
+	for _, t := range s.threads {
+		used[t.number] = true
+	}
+	n := sessionThread
+	for used[n] {
+		n++
+	}
+	return n
 }
 
 func (s *serial) close() {
@@ -112,11 +136,12 @@ func (s *serial) sessionFor(ctx context.Context, t *txn.Transaction) (*applier.S
 		}
 		th, ok := s.threads[q.ThreadID]
 		if !ok {
-			ses, err := s.session(ctx)
+			number := s.freeNumber()
+			ses, err := s.session(ctx, number)
 			if err != nil {
 				return nil, nil, err
 			}
-			th = &thread{s: ses, tables: map[string]bool{}}
+			th = &thread{s: ses, number: number, tables: map[string]bool{}}
 			s.threads[q.ThreadID] = th
 		}
 		return th.s, th, nil

@@ -225,12 +225,26 @@ func (r *runner) lock(ctx context.Context) error {
 		return fmt.Errorf("lock the target: %w", err)
 	}
 	if got.Int64 == 1 {
-		return nil
+		return r.awaitOthers(ctx)
 	}
 	var holder sql.NullInt64
 	_ = r.control.QueryRowContext(ctx, "SELECT IS_USED_LOCK('lifeboat.replay')").Scan(&holder)
 	return fail(Busy, fmt.Errorf("another lifeboat run holds this target (its connection id is %d)", holder.Int64),
-		"wait for it; if it is dead, its connection and with it the lock go away within moments")
+		"wait for it; if it is dead and the connection stays, as behind a cut network, KILL it")
+}
+
+// awaitOthers waits for the sessions of an earlier run to end: what they have
+// sent may still happen.
+func (r *runner) awaitOthers(ctx context.Context) error {
+	st, err := checkpoint.Load(ctx, r.control)
+	if errors.Is(err, checkpoint.ErrNotFound) {
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	r.opt.Progress.Begin("waiting for the last run's sessions to end", 0)
+	return applier.AwaitOthers(ctx, r.control, st.Phase == checkpoint.DDL)
 }
 
 // prepare reads everything and decides what to do. It writes nothing.
@@ -381,11 +395,11 @@ func (r *runner) begin(ctx context.Context) error {
 	if r.serial, err = newSerial(ctx, r.db, r.srv, format, r.d); err != nil {
 		return r.sessionError(err)
 	}
-	if r.own, err = applier.NewSession(ctx, r.db, r.srv, format); err != nil {
+	if r.own, err = applier.NewSession(ctx, r.db, r.srv, format, sessionOwn); err != nil {
 		return r.sessionError(err)
 	}
-	for range r.opt.Workers {
-		s, err := applier.NewSession(ctx, r.db, r.srv, format)
+	for i := range r.opt.Workers {
+		s, err := applier.NewSession(ctx, r.db, r.srv, format, sessionWorker+i)
 		if err != nil {
 			return r.sessionError(err)
 		}
@@ -744,7 +758,7 @@ func (r *runner) trial(ctx context.Context, j *job) error {
 func (r *runner) undo() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	s, err := applier.NewSession(ctx, r.db, r.srv, r.set.Files[r.plan.fromFile].Format.ForApply(r.srv.ServerID))
+	s, err := applier.NewSession(ctx, r.db, r.srv, r.set.Files[r.plan.fromFile].Format.ForApply(r.srv.ServerID), sessionUndo)
 	if err != nil {
 		return
 	}
