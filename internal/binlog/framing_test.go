@@ -251,8 +251,14 @@ func format(t testing.TB, name string, checksum bool) *builder {
 	if checksum {
 		head[n-5] = 1
 	}
-	binary.LittleEndian.PutUint32(head[n-4:], crc32.ChecksumIEEE(head[4:n-4]))
-	return &builder{data: head, checksum: checksum}
+	return &builder{data: fixChecksum(head), checksum: checksum}
+}
+
+// fixChecksum makes the checksum of a format description right.
+func fixChecksum(data []byte) []byte {
+	n := len(data)
+	binary.LittleEndian.PutUint32(data[n-4:], crc32.ChecksumIEEE(data[4:n-4]))
+	return data
 }
 
 // aLog is the name of a stored MySQL log.

@@ -32,6 +32,9 @@ type Set struct {
 // description, then by number. It refuses files of two vendors, one file given
 // twice, and a file whose last event names another successor than the next.
 func OpenSet(paths []string) (*Set, error) {
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("%w: no file was given", ErrGap)
+	}
 	s := &Set{}
 	for _, p := range paths {
 		f, err := Open(p)
@@ -103,23 +106,47 @@ func (s *Set) arrange() error {
 	return s.checkNames()
 }
 
-// checkNames compares each file's ROTATE_EVENT with the name of the next.
+// checkNames refuses two files of one name, by which positions could not be
+// told apart, and looks for files missing between two neighbours.
 func (s *Set) checkNames() error {
-	for i, f := range s.Files[:len(s.Files)-1] {
-		next := s.Files[i+1]
-		if f.Name == next.Name {
+	seen := map[string]bool{}
+	for i, f := range s.Files {
+		if seen[f.Name] {
 			return At(f.At(0), fmt.Errorf("%w: two files have this name", ErrGap))
 		}
-		tail := f.Tail()
-		if tail.Rotate != "" && tail.Rotate != next.Name && number(tail.Rotate) != number(next.Name) {
-			return At(f.At(int64(len(f.Data))), fmt.Errorf("%w: this file is continued in %s, but the next one given is %s",
-				ErrGap, tail.Rotate, next.Name))
+		seen[f.Name] = true
+		if i == 0 {
+			continue
 		}
-		if a, b := number(f.Name), number(next.Name); tail.Rotate == "" && a >= 0 && b >= 0 && b != a+1 && !s.Heads[i+1].HasPrevious {
-			return At(f.At(int64(len(f.Data))), fmt.Errorf("%w: %s is followed by %s", ErrGap, f.Name, next.Name))
+		if before := s.Files[i-1]; !follows(before, f, &s.Heads[i]) {
+			expected := before.Tail().Rotate
+			if expected == "" {
+				expected = "the file with the next number"
+			}
+			return At(before.At(int64(len(before.Data))), fmt.Errorf("%w: this file is continued in %s, but the next one given is %s",
+				ErrGap, expected, f.Name))
 		}
 	}
 	return nil
+}
+
+// follows reports whether nothing can be missing between two files by their
+// names. Where a file ends in no ROTATE_EVENT, because the server stopped or
+// died, a server goes on with the next number; only after a change of the
+// log's base name it begins anew, which GTIDs must prove then.
+func follows(f, next *File, head *Head) bool {
+	if rotate := f.Tail().Rotate; rotate != "" {
+		return rotate == next.Name || number(rotate) == number(next.Name)
+	}
+	a, b := number(f.Name), number(next.Name)
+	switch {
+	case a < 0 || b < 0 || b == a+1:
+		return true
+	case base(f.Name) == base(next.Name):
+		return false
+	default:
+		return head.transactionsBefore() > 0
+	}
 }
 
 // timestamp is when the file was begun, by its format description.
@@ -134,6 +161,9 @@ func number(name string) int64 {
 	}
 	return n
 }
+
+// base is a log file's name without its number.
+func base(name string) string { return name[:strings.LastIndexByte(name, '.')+1] }
 
 func (h Head) transactionsBefore() uint64 {
 	if h.List == nil {
