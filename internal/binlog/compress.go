@@ -51,8 +51,8 @@ func decodePayloadHead(body []byte) (payloadHead, error) {
 			return h, err
 		}
 	}
-	if h.size > uint64(len(rest)) {
-		return h, short(TransactionPayload, body)
+	if h.size == 0 || h.size != uint64(len(rest)) {
+		return h, fmt.Errorf("%w: TRANSACTION_PAYLOAD_EVENT announces %d bytes and has %d", ErrCorrupt, h.size, len(rest))
 	}
 	h.data = rest[:h.size]
 	return h, nil

@@ -64,7 +64,7 @@ func DecodeQuery(body []byte, extra int) (Query, error) {
 		ErrorCode: binary.LittleEndian.Uint16(body[9:]),
 	}
 	rest := body[queryFixed+extra:]
-	if len(rest) < statusLen+dbLen+1 {
+	if len(rest) < statusLen+dbLen+1 || rest[statusLen+dbLen] != 0 {
 		return Query{}, short(QueryEvent, body)
 	}
 	q.Status, rest = rest[:statusLen], rest[statusLen:]
@@ -191,14 +191,18 @@ func decodeMariaGTID(serverID uint32, body []byte) (GTID, error) {
 func isZero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 
 // decodeTaggedGTID reads the mysql::serialization encoding of MySQL 8.3+
-// (libs/mysql/serialization): a version byte, the message size, the id of the
+// (libs/mysql/serialization): a version byte, the size of all, the id of the
 // last field that may not be ignored, then (field id, value) pairs. Integers
 // have a variable length: the number of trailing one bits of the first byte is
 // the number of bytes that follow it.
 func decodeTaggedGTID(body []byte) (GTID, error) {
 	r := varlen{buf: body}
 	r.uint() // serialization version
-	r.uint() // message size
+	if size := r.uint(); r.err != nil || size > uint64(len(body)) || size < uint64(len(body)-len(r.buf)) {
+		return GTID{}, short(GTIDTagged, body)
+	} else if size < uint64(len(body)) {
+		r.buf = r.buf[:len(r.buf)-(len(body)-int(size))] //nolint:gosec // smaller than a length
+	}
 	last := r.uint()
 	if last > taggedFields {
 		return GTID{}, fmt.Errorf("%w: GTID_TAGGED_LOG_EVENT has fields of a newer server", ErrUnsupported)
@@ -207,7 +211,7 @@ func decodeTaggedGTID(body []byte) (GTID, error) {
 	for r.err == nil && len(r.buf) > 0 {
 		r.taggedField(&g)
 	}
-	if r.err != nil || g.ID.Seq == 0 {
+	if r.err != nil || g.ID.Seq == 0 || g.ID.Seq > math.MaxInt64 {
 		return GTID{}, short(GTIDTagged, body)
 	}
 	return g, nil
@@ -399,6 +403,9 @@ func cutName(b []byte) (name string, rest []byte, ok bool) {
 		return "", nil, false
 	}
 	n := int(b[0])
+	if b[1+n] != 0 {
+		return "", nil, false
+	}
 	return string(b[1 : 1+n]), b[n+2:], true
 }
 
@@ -468,6 +475,9 @@ type RowsBody struct {
 
 // DecodeRows decodes the body of a rows event that is not compressed.
 func DecodeRows(t Type, body []byte) (RowsBody, error) {
+	if t.Rows() == NotRows {
+		return RowsBody{}, fmt.Errorf("%w: %s among rows events", ErrCorrupt, t)
+	}
 	if len(body) < 8 {
 		return RowsBody{}, short(t, body)
 	}
