@@ -43,6 +43,7 @@ end what it has proven.
 ` + exitCodes,
 	}
 	root.AddCommand(replayCommand())
+	root.AddCommand(inspectCommand())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return &replay.Error{Class: replay.Usage, Err: err}
 	})

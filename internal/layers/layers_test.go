@@ -44,6 +44,8 @@ var rooms = map[string]int{
 
 	"internal/replay": 5,
 
+	"internal/inspect": 6,
+
 	"internal/server": rim,
 	"internal/ui":     rim,
 	"internal/layers": rim,

@@ -1,0 +1,271 @@
+package ui
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/lifeboat-db/lifeboat/internal/inspect"
+)
+
+// What is shown of long lists; --json has all.
+const (
+	mostFiles      = 20
+	mostTables     = 50
+	mostConstructs = 12
+	inspectWidth   = 100 // columns
+)
+
+// Inspection renders what logs hold.
+func Inspection(r *inspect.Report) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s\n", files(r))
+	fmt.Fprintf(&b, "Contents\n%s\n", contents(r))
+	if len(r.Tables) > 0 {
+		fmt.Fprintf(&b, "%s\n", tables(r))
+	}
+	if len(r.Largest) > 0 {
+		fmt.Fprintf(&b, "%s\n", transactions(r))
+	}
+	b.WriteString(constructs("Barriers: executed alone, everything before them is applied first", r.Barriers))
+	b.WriteString(constructs("Verbatim: replayed as logged, nothing is merged", r.Verbatim))
+	b.WriteString(constructs("REFUSED: a replay does not begin with these in its way", r.Refused))
+	if r.Incomplete != nil {
+		fmt.Fprintf(&b, "Incomplete\n  %s  the last %s are not a whole transaction and do not count: %s\n\n",
+			r.Incomplete.Position, Bytes(r.Incomplete.Bytes), r.Incomplete.Reason)
+	}
+	for _, n := range r.Notes {
+		b.WriteString(wrap("note: "+n, "  ", "        "))
+	}
+	return b.String()
+}
+
+func files(r *inspect.Report) string {
+	g := grid{heads: []string{"Files", "size", "server", "checksums", "transactions", "first commit (UTC)", "last"}, right: "010010"}
+	for i, f := range r.Files {
+		if n := len(r.Files); n > mostFiles && i >= mostFiles/2 && i < n-mostFiles/2 {
+			if i == mostFiles/2 {
+				g.add(fmt.Sprintf("… %s more", Count(int64(n-mostFiles))))
+			}
+			continue
+		}
+		sums, n := "no", "not read"
+		if f.Checksums {
+			sums = "CRC32"
+		}
+		if f.Read {
+			n = Count(f.Transactions)
+		}
+		g.add(f.Name, Bytes(f.Bytes), version(f.ServerVersion), sums, n, day(f.FirstCommit), until(f.FirstCommit, f.LastCommit))
+	}
+	return g.text(0)
+}
+
+// version cuts off what a build adds to a server's version.
+func version(s string) string {
+	v, _, _ := strings.Cut(s, "-")
+	if strings.Contains(s, "MariaDB") {
+		return v + " MariaDB"
+	}
+	return v
+}
+
+const second = "2006-01-02 15:04:05"
+
+func day(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Format(second)
+}
+
+// until is a time after another one, without the day if that is the same.
+func until(from, to time.Time) string {
+	if from.Format(time.DateOnly) == to.Format(time.DateOnly) {
+		return to.Format(time.TimeOnly)
+	}
+	return day(to)
+}
+
+func contents(r *inspect.Report) string {
+	t := &r.Transactions
+	rows := [][2]string{
+		{"range", fmt.Sprintf("%s to %s  (%s)", r.From, r.To, Bytes(r.Bytes))},
+	}
+	if !r.FirstCommit.IsZero() {
+		rows = append(rows, [2]string{"commits", fmt.Sprintf("%s UTC to %s UTC  (%s)", r.FirstCommit.Format(second+".999999"),
+			r.LastCommit.Format(second+".999999"), Duration(r.LastCommit.Sub(r.FirstCommit)))})
+	}
+	rows = append(rows, gtids(&r.GTIDs)...)
+	kinds := []string{Count(t.Rows) + " of row changes only"}
+	for _, k := range []struct {
+		n    int64
+		text string
+	}{{t.DDL, "DDL"}, {t.Statements, "with statements"}, {t.Empty, "empty"}, {t.Refused, "REFUSED"}} {
+		if k.n > 0 {
+			kinds = append(kinds, Count(k.n)+" "+k.text)
+		}
+	}
+	rows = append(rows,
+		[2]string{"transactions", fmt.Sprintf("%s:  %s", Count(t.Total), strings.Join(kinds, ", "))},
+		[2]string{"row changes", fmt.Sprintf("%s:  %s inserts, %s updates, %s deletes, in %s events", Count(r.Rows()),
+			Count(r.Inserts), Count(r.Updates), Count(r.Deletes), Count(r.RowsEvents))})
+	if r.Rows() > 0 {
+		rows = append(rows, [2]string{"net change", fmt.Sprintf("%s rows in %s %s: saves %s of the row changes",
+			span(r.NetRows), Count(r.Windows), plural(r.Windows, "window"), saved(&r.Changes))})
+	}
+	return foldedTable(rows)
+}
+
+func gtids(g *inspect.GTIDs) [][2]string {
+	var rows [][2]string
+	if g.Before != "" {
+		rows = append(rows, [2]string{"GTIDs before", shorten(g.Before)})
+	}
+	if g.Set != "" {
+		rows = append(rows, [2]string{"GTIDs", shorten(g.Set)})
+	}
+	if g.First != "" {
+		rows = append(rows, [2]string{"", "first " + g.First}, [2]string{"", "last  " + g.Last})
+	}
+	if g.Anonymous > 0 {
+		rows = append(rows, [2]string{"without GTID", Count(g.Anonymous) + " transactions"})
+	}
+	return rows
+}
+
+// shorten cuts a GTID set of many intervals to a few lines.
+func shorten(set string) string {
+	const most = 4 * inspectWidth
+	if len(set) <= most {
+		return set
+	}
+	return set[:most] + "…"
+}
+
+func span(r inspect.Range) string {
+	if r.Least == r.Most {
+		return Count(r.Most)
+	}
+	return Count(r.Least) + " to " + Count(r.Most)
+}
+
+// saved is the share that net change saves, in per cent; 100 and 0 only if it
+// is all or nothing.
+func saved(c *inspect.Changes) string {
+	if c.Rows() == 0 {
+		return ""
+	}
+	least, most := c.Saved()
+	a, b := percent(least), percent(most)
+	if a == b {
+		return fmt.Sprintf("%d %%", a)
+	}
+	return fmt.Sprintf("%d to %d %%", a, b)
+}
+
+func percent(share float64) int {
+	switch n := int(share*100 + 0.5); {
+	case n >= 100 && share < 1:
+		return 99
+	case n <= 0 && share > 0:
+		return 1
+	default:
+		return max(0, n)
+	}
+}
+
+func tables(r *inspect.Report) string {
+	g := grid{heads: []string{"Tables", "size", "", "inserts", "updates", "deletes", "net rows", "saves"}, right: "01011111"}
+	rest := inspect.Changes{}
+	for i := range r.Tables {
+		t := &r.Tables[i]
+		if i >= mostTables {
+			rest.EventBytes += t.EventBytes
+			rest.Inserts, rest.Updates, rest.Deletes = rest.Inserts+t.Inserts, rest.Updates+t.Updates, rest.Deletes+t.Deletes
+			rest.NetRows.Least, rest.NetRows.Most = rest.NetRows.Least+t.NetRows.Least, rest.NetRows.Most+t.NetRows.Most
+			continue
+		}
+		g.changes(t.Database+"."+t.Name, &t.Changes, r.EventBytes)
+	}
+	if n := len(r.Tables) - mostTables; n > 0 {
+		g.changes(fmt.Sprintf("… %s more", Count(int64(n))), &rest, r.EventBytes)
+	}
+	return g.text(inspectWidth)
+}
+
+func (g *grid) changes(name string, c *inspect.Changes, whole int64) {
+	net := Count(c.NetRows.Most)
+	if c.NetRows.Least != c.NetRows.Most {
+		net = "≤ " + net
+	}
+	g.add(name, Bytes(c.EventBytes), bar(c.EventBytes, whole), Count(c.Inserts), Count(c.Updates), Count(c.Deletes), net, saved(c))
+}
+
+const barWidth = 8
+
+// bar draws a share, in eighths of a column; something is never nothing.
+func bar(part, whole int64) string {
+	if whole <= 0 || part <= 0 {
+		return ""
+	}
+	eighths := max(1, int((part*barWidth*8+whole/2)/whole))
+	return strings.Repeat("█", eighths/8) + strings.TrimSpace(string([]rune(" ▏▎▍▌▋▊▉")[eighths%8]))
+}
+
+func transactions(r *inspect.Report) string {
+	g := grid{heads: []string{"Largest transactions", "size", "row changes", "committed (UTC)"}, right: "011"}
+	for _, t := range r.Largest {
+		g.add(t.Position, Bytes(t.Bytes), Count(t.Rows), day(t.Committed))
+		if line := strings.TrimSpace(t.GTID + "  " + tableCounts(t.Tables, inspectWidth-len(t.GTID)-6)); line != "" {
+			g.add("  " + line)
+		}
+	}
+	return g.text(inspectWidth)
+}
+
+// tableCounts lists tables as far as they fit into width columns.
+func tableCounts(list []inspect.TableCount, width int) string {
+	var out string
+	for i, c := range list {
+		name := fmt.Sprintf("%s (%s)", printable(c.Table), Count(c.Rows))
+		more := fmt.Sprintf(", … %s more", Count(int64(len(list)-i)))
+		if i > 0 {
+			name = ", " + name
+		}
+		last := i == len(list)-1
+		if n := utf8.RuneCountInString(out + name); i > 0 && (last && n > width || !last && n+len(more) > width) {
+			return out + more
+		}
+		out += name
+	}
+	return out
+}
+
+func constructs(title string, list []inspect.Construct) string {
+	if len(list) == 0 {
+		return ""
+	}
+	g := grid{heads: []string{"", "count", "first at", ""}, right: "01"}
+	var more int64
+	for i, c := range list {
+		if i >= mostConstructs {
+			more += c.Count
+			continue
+		}
+		what := c.What
+		if c.Kind == "statements" {
+			what = "statement: " + what
+		}
+		text := c.Table
+		if text == "" && len(c.Examples) > 0 {
+			text = c.Examples[0].Text
+		}
+		g.add(what, Count(c.Count), c.Examples[0].Position, printable(text))
+	}
+	if more > 0 {
+		g.add(fmt.Sprintf("… %s more kinds", Count(int64(len(list)-mostConstructs))), Count(more))
+	}
+	return title + "\n" + g.body(inspectWidth) + "\n"
+}
