@@ -12,8 +12,14 @@ import (
 )
 
 // Watch draws a line of progress until stop is called: on a terminal it is
-// redrawn in place from the first second on; elsewhere nothing is written.
+// redrawn in place; elsewhere nothing is written.
 func Watch(w *os.File, p *replay.Progress) (stop func()) {
+	return Live(w, func() string { return Line(p.Snapshot(), time.Now()) })
+}
+
+// Live redraws a line in place until stop is called, which erases it. Where w
+// is not a terminal nothing is written.
+func Live(w *os.File, line func() string) (stop func()) {
 	if !term.IsTerminal(int(w.Fd())) {
 		return func() {}
 	}
@@ -23,7 +29,7 @@ func Watch(w *os.File, p *replay.Progress) (stop func()) {
 		tick := time.NewTicker(200 * time.Millisecond)
 		defer tick.Stop()
 		for {
-			_, _ = fmt.Fprintf(w, "\r\033[K%s", Line(p.Snapshot(), time.Now()))
+			_, _ = fmt.Fprintf(w, "\r\033[K%s", fit(w, line()))
 			select {
 			case <-quit:
 				_, _ = io.WriteString(w, "\r\033[K")
@@ -33,6 +39,16 @@ func Watch(w *os.File, p *replay.Progress) (stop func()) {
 		}
 	}()
 	return func() { close(quit); <-done }
+}
+
+// fit cuts a line off where the terminal ends: one that wraps could not be
+// erased.
+func fit(w *os.File, line string) string {
+	width, _, err := term.GetSize(int(w.Fd()))
+	if text := []rune(line); err == nil && width > 0 && len(text) >= width {
+		return string(text[:width-1])
+	}
+	return line
 }
 
 // Line is one line of progress: phase, share, bytes, rate and time left.
