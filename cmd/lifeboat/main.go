@@ -44,6 +44,7 @@ end what it has proven.
 	}
 	root.AddCommand(replayCommand())
 	root.AddCommand(inspectCommand())
+	root.AddCommand(demoCommand())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return &replay.Error{Class: replay.Usage, Err: err}
 	})

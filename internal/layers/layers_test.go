@@ -50,14 +50,17 @@ var rooms = map[string]int{
 	"internal/ui":     rim,
 	"internal/layers": rim,
 
+	"internal/demo": tours,
+
 	"bench": wiring,
 	"cmd":   wiring,
 	"test":  wiring,
 }
 
 const (
-	rim    = 8 // adapters to the world outside: may use all floors
-	wiring = 9 // commands, benchmarks, what tests share: may use the rim too
+	rim    = 8  // adapters to the world outside: may use all floors
+	tours  = 9  // whole stories: recovery, servers and screens together
+	wiring = 10 // commands, benchmarks, what tests share: may use all of it
 )
 
 // roomOf returns the room a package is in.
