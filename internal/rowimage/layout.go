@@ -79,6 +79,9 @@ type Layout struct {
 // New builds the layout of a TABLE_MAP_EVENT's columns from its type codes and
 // metadata bytes.
 func New(types, meta []byte) (*Layout, error) {
+	if len(types) == 0 {
+		return nil, fmt.Errorf("%w: a table without columns", ErrUnknown)
+	}
 	l := &Layout{Columns: make([]Column, len(types))}
 	for i, t := range types {
 		n := metaSize(t)
@@ -91,6 +94,9 @@ func New(types, meta []byte) (*Layout, error) {
 		}
 		l.Columns[i] = c
 		meta = meta[n:]
+	}
+	if len(meta) > 0 {
+		return nil, fmt.Errorf("%w: %d bytes of metadata that belong to no column", ErrUnknown, len(meta))
 	}
 	return l, nil
 }
@@ -119,11 +125,11 @@ func column(t byte, meta []byte) (Column, error) {
 	}
 	switch t {
 	case TypeTimestamp2:
-		return Column{Type: t, Fixed: 4 + fraction(meta[0]), Meta: uint16(meta[0])}, nil
+		return temporal(t, 4, meta[0])
 	case TypeDatetime2:
-		return Column{Type: t, Fixed: 5 + fraction(meta[0]), Meta: uint16(meta[0])}, nil
+		return temporal(t, 5, meta[0])
 	case TypeTime2:
-		return Column{Type: t, Fixed: 3 + fraction(meta[0]), Meta: uint16(meta[0])}, nil
+		return temporal(t, 3, meta[0])
 	case TypeNewDecimal:
 		return decimal(meta[0], meta[1])
 	case TypeBit: // whole bytes in the high byte, odd bits in the low one
@@ -155,7 +161,13 @@ func fixed(t byte, n int) (Column, error) {
 	return Column{Type: t, Fixed: n}, nil
 }
 
-func fraction(digits byte) int { return (int(digits) + 1) / 2 }
+// temporal: two digits of the fraction take one byte.
+func temporal(t byte, whole int, digits byte) (Column, error) {
+	if digits > 6 {
+		return Column{}, fmt.Errorf("%w: type %d with %d digits of fraction", ErrUnknown, t, digits)
+	}
+	return Column{Type: t, Fixed: whole + (int(digits)+1)/2, Meta: uint16(digits)}, nil
+}
 
 func text(t byte, maxBytes int) Column {
 	prefix := 1
@@ -188,7 +200,7 @@ func stringColumn(b0, b1 byte) (Column, error) {
 // decimal: nine digits take four bytes, the rest as few as hold them
 // (strings/decimal.c, dig2bytes).
 func decimal(precision, scale byte) (Column, error) {
-	if scale > precision || precision > 65+1 {
+	if precision == 0 || scale > precision || precision > 65 {
 		return Column{}, fmt.Errorf("%w: decimal(%d,%d)", ErrUnknown, precision, scale)
 	}
 	dig2bytes := [...]int{0, 1, 1, 2, 2, 3, 3, 4, 4, 4}
@@ -210,6 +222,9 @@ func (c Cell) Null() bool { return c.Start == c.End }
 func (l *Layout) Scan(buf []byte, present []byte, cells []Cell) (n int, err error) {
 	count := len(l.Columns)
 	if present != nil {
+		if len(present)*8 < count {
+			return 0, fmt.Errorf("%w: column bitmap of %d bytes for %d columns", ErrShort, len(present), count)
+		}
 		count = countSet(present, len(l.Columns))
 	}
 	pos := (count + 7) / 8
