@@ -51,7 +51,7 @@ lint: ## check the code, its layers and the scripts
 	scripts/lint
 
 .PHONY: bench
-bench: servers ## measure (BENCH_ARGS=...)
+bench: build servers ## measure all ways to replay, side by side (BENCH_ARGS=...)
 	scripts/servers sysbench
 	go run ./bench/cmd/bench $(BENCH_ARGS)
 
