@@ -58,6 +58,7 @@ type State struct {
 	GTIDs    string          `json:"gtids"`            // contained before Next: what the target had and what was applied
 	Counts   Counts          `json:"counts"`           // of what was applied before Next
 	Finished bool            `json:"finished"`         // the run reached its stop
+	Until    string          `json:"until,omitempty"`  // that stop, as it was given
 	TempTabs []string        `json:"temporary_tables"` // open on the source at Next, lost if the session is
 }
 

@@ -49,7 +49,7 @@ func Run(ctx context.Context, opt Options) (*Report, error) {
 	if err != nil {
 		return rep, err
 	}
-	r := &runner{opt: opt, start: start, stop: stop, rep: rep}
+	r := &runner{opt: opt, start: start, stop: stop, until: stop.String(), rep: rep}
 	defer r.close()
 	err = r.run(ctx)
 	rep.Seconds = since(began)
@@ -62,6 +62,7 @@ type runner struct {
 	opt   Options
 	start Start
 	stop  Stop
+	until string // the stop as it was given
 	rep   *Report
 
 	set      *binlog.Set
@@ -368,8 +369,12 @@ func (r *runner) resume(st checkpoint.State, have *gtid.Set) error {
 	}
 	*have = set
 	r.state, r.created = st, true
+	r.state.Finished = false
 	r.rep.Resumed = true
 	r.start = Start{Position: st.Next}
+	if st.Finished && st.Until == r.stop.String() && !r.stop.IsEnd() {
+		r.stop = Stop{Position: st.Next} // the same command again: there is nothing left to do
+	}
 	return nil
 }
 
@@ -897,7 +902,7 @@ func (r *runner) inFlight(t *txn.Transaction) bool {
 // end proves and reports, and makes the target ready for use if asked.
 func (r *runner) end(ctx context.Context) error {
 	conn := r.own.Conn()
-	r.state.Next, r.state.Finished = r.plan.To, true
+	r.state.Next, r.state.Finished, r.state.Until = r.plan.To, true, r.until
 	r.state.GTIDs = r.applied.String()
 	if err := checkpoint.Save(ctx, conn, r.state); err != nil {
 		return err
