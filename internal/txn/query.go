@@ -18,7 +18,11 @@ func Verb(sql []byte) string {
 		second, _ := word(rest)
 		return first + " " + second
 	case "ROLLBACK":
-		if second, _ := word(rest); second == "TO" || second == "WORK" {
+		second, rest := word(rest)
+		if second == "WORK" {
+			second, _ = word(rest)
+		}
+		if second == "TO" {
 			return first + " " + second
 		}
 	}
@@ -50,7 +54,7 @@ func skipBlank(sql []byte) []byte {
 			sql = cutAfter(sql, "*/")
 		case bytes.HasPrefix(sql, []byte("*/")):
 			sql = sql[2:]
-		case bytes.HasPrefix(sql, []byte("#")), bytes.HasPrefix(sql, []byte("-- ")):
+		case bytes.HasPrefix(sql, []byte("#")), bytes.HasPrefix(sql, []byte("--")) && (len(sql) == 2 || sql[2] <= ' '):
 			sql = cutAfter(sql, "\n")
 		default:
 			return sql
@@ -129,7 +133,7 @@ func TemporaryTables(sql []byte, database string) (created, dropped []string) {
 	if second != "TEMPORARY" && (first != "CREATE" || second != "TEMPORARY") {
 		return nil, nil
 	}
-	if third, rest = word(rest); third != "TABLE" {
+	if third, rest = word(rest); third != "TABLE" && third != "TABLES" && third != "SEQUENCE" {
 		return nil, nil
 	}
 	names := tableNames(rest, database)
@@ -173,8 +177,8 @@ func tableName(sql []byte, database string) (name string, rest []byte, ok bool) 
 	if !ok {
 		return "", nil, false
 	}
-	if len(rest) > 0 && rest[0] == '.' {
-		if table, r, ok := identifier(rest[1:]); ok {
+	if next := skipBlank(rest); len(next) > 0 && next[0] == '.' {
+		if table, r, ok := identifier(skipBlank(next[1:])); ok {
 			return part + "." + table, r, true
 		}
 	}
@@ -183,12 +187,12 @@ func tableName(sql []byte, database string) (name string, rest []byte, ok bool) 
 
 func identifier(sql []byte) (name string, rest []byte, ok bool) {
 	if len(sql) > 0 && (sql[0] == '`' || sql[0] == '"') {
-		quote := sql[0]
+		quote := sql[:1]
 		for i := 1; i < len(sql); i++ {
-			if sql[i] == quote && i+1 < len(sql) && sql[i+1] == quote {
+			if sql[i] == quote[0] && i+1 < len(sql) && sql[i+1] == quote[0] {
 				i++
-			} else if sql[i] == quote {
-				return string(sql[1:i]), sql[i+1:], true
+			} else if sql[i] == quote[0] {
+				return string(bytes.ReplaceAll(sql[1:i], bytes.Repeat(quote, 2), quote)), sql[i+1:], true
 			}
 		}
 		return "", nil, false
