@@ -72,13 +72,18 @@ func (t *Transaction) EndPosition() binlog.Position { return t.File.At(t.End) }
 // ErrIncomplete says that the file ends inside a transaction.
 var ErrIncomplete = errors.New("the file ends inside a transaction")
 
+// ErrNoBeginning says that the scanner was started inside a transaction, or
+// that the log lacks the beginning of one.
+var ErrNoBeginning = errors.New("an event of a transaction whose beginning is not here")
+
 // Scanner walks the transactions of one file.
 type Scanner struct {
 	file  *binlog.File
 	r     *binlog.Reader
 	in    *binlog.Inflater
 	slab  []binlog.Event
-	start int // of the current group in slab
+	start int  // of the current group in slab
+	gtids bool // every group begins with a GTID event
 
 	// Control receives events outside of transactions (PREVIOUS_GTIDS,
 	// GTID_LIST, ROTATE, STOP…); may be nil.
@@ -88,7 +93,15 @@ type Scanner struct {
 // NewScanner begins at an offset, which must lie between two transactions; 0
 // is the beginning of the file.
 func NewScanner(f *binlog.File, offset int64, in *binlog.Inflater) *Scanner {
-	return &Scanner{file: f, r: f.Events(offset), in: in}
+	return &Scanner{file: f, r: f.Events(offset), in: in, gtids: writesGTIDs(f.Format)}
+}
+
+// writesGTIDs: MySQL begins every group with a GTID event, be it an anonymous
+// one, since 5.7.6 (rpl_gtid.h, Anonymous_gtid), MariaDB since 10.0.
+func writesGTIDs(f binlog.Format) bool {
+	var major, minor int
+	_, _ = fmt.Sscanf(f.ServerVersion, "%d.%d", &major, &minor)
+	return major > 5 || f.Flavor == gtid.MySQL && major == 5 && minor >= 7
 }
 
 // Offset is the end of what has been read.
@@ -205,7 +218,9 @@ func (g *group) control(ev binlog.Event) error {
 }
 
 func (g *group) payload(ev binlog.Event) (done bool, err error) {
-	g.begin(ev)
+	if err := g.begin(ev); err != nil {
+		return false, err
+	}
 	inner, err := g.s.in.Payload(ev)
 	if err != nil {
 		return false, err
@@ -223,14 +238,29 @@ func (g *group) payload(ev binlog.Event) (done bool, err error) {
 }
 
 // begin marks where the group starts if no GTID event did.
-func (g *group) begin(ev binlog.Event) {
-	if g.t.Start < 0 {
-		g.t.Start = ev.Offset
+func (g *group) begin(ev binlog.Event) error {
+	if g.t.Start >= 0 {
+		return nil
 	}
+	if g.s.gtids {
+		return fmt.Errorf("%w: %s", ErrNoBeginning, ev.Type)
+	}
+	g.t.Start = ev.Offset
+	return nil
+}
+
+// inside refuses an event that needs BEGIN before it.
+func (g *group) inside(ev binlog.Event) error {
+	if !g.began {
+		return fmt.Errorf("%w: %s", ErrNoBeginning, ev.Type)
+	}
+	return nil
 }
 
 func (g *group) event(ev binlog.Event) (done bool, err error) {
-	g.begin(ev)
+	if err := g.begin(ev); err != nil {
+		return false, err
+	}
 	if ev, err = g.s.in.Inflate(ev); err != nil {
 		return false, err
 	}
@@ -239,10 +269,11 @@ func (g *group) event(ev binlog.Event) (done bool, err error) {
 		return g.query(ev)
 	case binlog.XIDEvent:
 		g.t.Committed = time.Unix(int64(ev.Timestamp), 0)
-		return true, nil
+		return true, g.inside(ev)
 	case binlog.XAPrepare:
 		g.t.Refused = errXA
-		return true, nil
+		g.t.Committed = time.Unix(int64(ev.Timestamp), 0)
+		return true, g.inside(ev)
 	case binlog.BeginLoadQuery, binlog.AppendBlockEvent, binlog.DeleteFileEvent:
 		g.t.Refused = errLoadData
 	case binlog.ExecuteLoadQuery:
@@ -253,9 +284,15 @@ func (g *group) event(ev binlog.Event) (done bool, err error) {
 	case binlog.RowsQueryEvent, binlog.AnnotateRows:
 		return false, nil // the statement's text, for people
 	case binlog.TableMapEvent:
+		if err := g.inside(ev); err != nil {
+			return false, err
+		}
 	default:
 		if ev.Type.Rows() == binlog.NotRows {
 			return false, fmt.Errorf("%w: %s inside a transaction", binlog.ErrUnsupported, ev.Type)
+		}
+		if err := g.inside(ev); err != nil {
+			return false, err
 		}
 		g.hasRows = true
 	}
@@ -274,14 +311,14 @@ func (g *group) query(ev binlog.Event) (done bool, err error) {
 		return false, nil
 	case "COMMIT":
 		g.t.Committed = queryTime(ev, q)
-		return true, nil
+		return true, g.inside(ev)
 	case "ROLLBACK":
 		g.t.RolledBack = true
 		g.t.Committed = queryTime(ev, q)
 		if g.hasRows {
 			g.t.Kind = Statements
 		}
-		return true, nil
+		return true, g.inside(ev)
 	case "SAVEPOINT", "RELEASE SAVEPOINT":
 		g.s.keep(ev)
 		return false, nil
