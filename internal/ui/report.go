@@ -12,20 +12,20 @@ import (
 func Report(r *replay.Report) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nReplayed into %s\n", r.Target)
-	seconds := max(r.Seconds, 0.001)
+	rate := rates(r)
 	rows := [][2]string{
 		{"from", r.Plan.From.String()},
 		{"to", r.Plan.To.String() + lastCommit(r.Plan)},
-		{"transactions", fmt.Sprintf("%s  (%s/s)", Count(r.Transactions), Count(int64(float64(r.Transactions)/seconds)))},
-		{"row changes", fmt.Sprintf("%s  (%s/s)", Count(r.RowChanges), Count(int64(float64(r.RowChanges)/seconds)))},
+		{"transactions", Count(r.Transactions) + rate(r.Transactions, Count)},
+		{"row changes", Count(r.RowChanges) + rate(r.RowChanges, Count)},
 		{"net rows", Count(r.NetRows) + share(r.NetRows, r.RowChanges)},
 		{"windows", Count(r.Windows)},
 		{"barriers", fmt.Sprintf("%s  (DDL and statements, executed alone)", Count(r.Barriers))},
-		{"log read", fmt.Sprintf("%s  (%s/s)", Bytes(r.Bytes), Bytes(int64(float64(r.Bytes)/seconds)))},
+		{"log read", Bytes(r.Bytes) + rate(r.Bytes, Bytes)},
 		{"time", Duration(time.Duration(r.Seconds * float64(time.Second)))},
 	}
 	if r.Resumed {
-		rows = append(rows, [2]string{"resumed", "yes: counts include the earlier run, rates do not mean much"})
+		rows = append(rows, [2]string{"resumed", "yes, the counts include what earlier runs applied"})
 	}
 	if r.GTIDs != "" {
 		rows = append(rows, [2]string{"contains", strings.ReplaceAll(r.GTIDs, "\n", "")})
@@ -39,18 +39,37 @@ func Report(r *replay.Report) string {
 		}
 		fmt.Fprintf(&b, "  %s  %s\n", mark, c.Text)
 	}
-	for _, l := range r.Lanes {
-		fmt.Fprintf(&b, "  verbatim: %s (%s)\n", l.Table, l.Reason)
-	}
-	for _, n := range r.Notes {
-		fmt.Fprintf(&b, "  note: %s\n", n)
-	}
+	list(&b, "Replayed verbatim, in the log's order", len(r.Lanes), func(i int) string {
+		return r.Lanes[i].Table + ": " + r.Lanes[i].Reason
+	})
+	list(&b, "Notes", len(r.Notes), func(i int) string { return r.Notes[i] })
 	if r.Finalized {
 		b.WriteString("\nThe target is ready for use: GTID state set, settings restored, checkpoint removed.\n")
 	} else {
 		b.WriteString("\nThe checkpoint stays on the target: replay more later, or make it ready for use with --finalize.\n")
 	}
 	return b.String()
+}
+
+// rates gives what was done for each second of this run; nothing for a resumed
+// run, whose counts are not its own.
+func rates(r *replay.Report) func(int64, func(int64) string) string {
+	return func(n int64, format func(int64) string) string {
+		if r.Resumed || r.Seconds <= 0 {
+			return ""
+		}
+		return "  (" + format(int64(float64(n)/r.Seconds)) + "/s)"
+	}
+}
+
+func list(b *strings.Builder, title string, n int, line func(int) string) {
+	if n == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n%s\n", title)
+	for i := range n {
+		fmt.Fprintf(b, "  %s\n", line(i))
+	}
 }
 
 func lastCommit(p *replay.Plan) string {
