@@ -113,7 +113,7 @@ func finalized(t *testing.T, target *server.Instance) bool {
 func quiet(t *testing.T, d server.Distribution, statements ...string) *rig.World {
 	t.Helper()
 	return rig.Record(t, d, rig.Plan{
-		Dir: t.TempDir(), Args: []string{"--skip-networking"},
+		Dir: t.TempDir(), Args: append(rig.GTIDs(d, seed%2 == 0), "--skip-networking"),
 		SetUp: func(t testing.TB, db *sql.DB) {
 			servertest.Exec(t, db, "CREATE DATABASE q", "CREATE TABLE q.t (id INT PRIMARY KEY, a INT)",
 				"INSERT INTO q.t VALUES (1,1),(2,2),(3,3)", "CREATE TABLE q.u (id INT PRIMARY KEY, a INT)")

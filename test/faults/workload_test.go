@@ -26,9 +26,7 @@ func recordBusy(t *testing.T, d server.Distribution, dir string) *rig.World {
 	t.Helper()
 	began := time.Now()
 	args := []string{"--max-allowed-packet=64M", "--innodb-buffer-pool-size=64M", "--log-bin-trust-function-creators=1", "--skip-networking"}
-	if seed%2 == 0 {
-		args = append(args, rig.GTIDs(d)...)
-	}
+	args = append(args, rig.GTIDs(d, seed%2 == 0)...)
 	w := rig.Record(t, d, rig.Plan{
 		Dir: dir, Args: args, Only: []string{"--max-binlog-size=4M"}, SetUp: setUp,
 		Load: func(t testing.TB, source *server.Instance) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -48,8 +49,14 @@ type Result struct {
 
 // String shows a result in a failure.
 func (r Result) String() string {
+	args := slices.Clone(r.Args)
+	for i, a := range args {
+		if filepath.IsAbs(a) {
+			args[i] = filepath.Base(a)
+		}
+	}
 	return fmt.Sprintf("exit code %d after %.1f s\n\tlifeboat %s\n\tstdout: %s\n\tstderr: %s",
-		r.Code, r.Seconds, strings.Join(r.Args, " "), strings.TrimSpace(r.Stdout), strings.TrimSpace(r.Stderr))
+		r.Code, r.Seconds, strings.Join(args, " "), strings.TrimSpace(r.Stdout), strings.TrimSpace(r.Stderr))
 }
 
 // Launch starts the program. It dies with the test process.

@@ -1,0 +1,6 @@
+USE big_row;
+INSERT INTO t VALUES (3, REPEAT('0123456789abcdef', 1310720), 1);
+UPDATE t SET n = 2 WHERE id = 3;
+UPDATE t SET v = REPEAT('x', 5000000) WHERE id = 1;
+UPDATE t SET v = 'small again' WHERE id = 1;
+UPDATE t SET v = REPEAT('y', 3000000) WHERE id = 2;

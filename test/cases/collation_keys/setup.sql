@@ -1,0 +1,18 @@
+CREATE DATABASE collation_keys;
+USE collation_keys;
+CREATE TABLE def (k VARCHAR(20) CHARACTER SET utf8mb4 PRIMARY KEY, v INT);
+CREATE TABLE gen (k VARCHAR(20) COLLATE utf8mb4_general_ci PRIMARY KEY, v INT);
+CREATE TABLE bin (k VARCHAR(20) COLLATE utf8mb4_bin PRIMARY KEY, v INT);
+CREATE TABLE uni (k VARCHAR(20) COLLATE utf8mb4_unicode_ci PRIMARY KEY, v INT);
+CREATE TABLE lat (k VARCHAR(20) COLLATE latin1_german2_ci PRIMARY KEY, v INT);
+CREATE TABLE fix (k CHAR(5) COLLATE latin1_swedish_ci PRIMARY KEY, v INT);
+CREATE TABLE vb (k VARBINARY(10) PRIMARY KEY, v INT);
+CREATE TABLE b4 (k BINARY(4) PRIMARY KEY, v INT);
+INSERT INTO def VALUES ('a', 1), ('b', 1), ('ss', 1), ('', 1);
+INSERT INTO gen VALUES ('a', 1), ('b', 1), ('ss', 1), ('', 1);
+INSERT INTO bin VALUES ('a', 1), ('A', 1), ('b', 1), ('', 1);
+INSERT INTO uni VALUES ('a', 1), ('b', 1), ('ss', 1), ('', 1);
+INSERT INTO lat VALUES ('a', 1), ('b', 1), ('ss', 1), ('', 1);
+INSERT INTO fix VALUES ('a', 1), ('b', 1), ('ss', 1), ('', 1);
+INSERT INTO vb VALUES ('a', 1), ('a ', 1), ('', 1), (X'6100', 1);
+INSERT INTO b4 VALUES ('a', 1), (X'61000020', 1), ('', 1);

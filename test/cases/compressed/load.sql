@@ -1,0 +1,14 @@
+USE compressed;
+SET GLOBAL log_bin_compress_min_len = 10;
+SET GLOBAL log_bin_compress = ON;
+INSERT INTO t VALUES (3, REPEAT('abc', 500)), (4, REPEAT('xyz', 500));
+UPDATE t SET v = REPEAT('u', 1500);
+DELETE FROM t WHERE id = 3;
+ALTER TABLE t ADD COLUMN w VARCHAR(300) DEFAULT 'a default that is long enough to be compressed in a query event';
+SET SESSION binlog_format = STATEMENT;
+INSERT INTO t VALUES (5, REPEAT('s', 100), 'statement statement statement statement statement statement');
+SET SESSION binlog_format = ROW;
+FLUSH BINARY LOGS;
+UPDATE t SET v = REPEAT('v', 1000) WHERE id > 1;
+SET GLOBAL log_bin_compress = OFF;
+UPDATE t SET v = 'plain' WHERE id = 1;

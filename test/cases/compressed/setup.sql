@@ -1,0 +1,4 @@
+CREATE DATABASE compressed;
+USE compressed;
+CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(2000));
+INSERT INTO t VALUES (1, 'one'), (2, 'two');

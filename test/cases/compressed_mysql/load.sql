@@ -1,0 +1,18 @@
+USE compressed_mysql;
+SET SESSION binlog_transaction_compression = ON;
+INSERT INTO t VALUES (3, REPEAT('abc', 500)), (4, REPEAT('xyz', 500));
+BEGIN;
+UPDATE t SET v = REPEAT('u', 1500);
+DELETE FROM t WHERE id = 3;
+SAVEPOINT s;
+DELETE FROM t;
+ROLLBACK TO s;
+INSERT INTO t VALUES (6, 'six');
+COMMIT;
+ALTER TABLE t ADD COLUMN w VARCHAR(300) DEFAULT 'w';
+FLUSH BINARY LOGS;
+UPDATE t SET v = REPEAT('v', 1000) WHERE id > 1;
+CREATE TABLE c SELECT * FROM t;
+SET SESSION binlog_transaction_compression = OFF;
+UPDATE t SET v = 'plain' WHERE id = 1;
+UPDATE c SET v = 'plain' WHERE id = 1;

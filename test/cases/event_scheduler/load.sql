@@ -1,0 +1,9 @@
+USE event_scheduler;
+SET GLOBAL event_scheduler = ON;
+CREATE EVENT late ON SCHEDULE EVERY 3 SECOND STARTS '2020-01-01 00:00:01' DO UPDATE event_scheduler.u SET n = n + 1;
+CREATE EVENT once ON SCHEDULE AT '2037-01-01 00:00:00' ON COMPLETION PRESERVE DO DELETE FROM event_scheduler.t;
+DO SLEEP(4);
+SET GLOBAL event_scheduler = OFF;
+UPDATE u SET n = n + 100;
+ALTER EVENT once DISABLE;
+INSERT INTO t (who) VALUES ('load');

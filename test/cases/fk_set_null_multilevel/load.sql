@@ -1,0 +1,10 @@
+USE fk_set_null_multilevel;
+DELETE FROM a WHERE id = 1;
+UPDATE c SET b = 3 WHERE id = 1;
+DELETE FROM b WHERE id = 3;
+INSERT INTO b VALUES (3, 2);
+UPDATE c SET b = 3 WHERE id = 4;
+UPDATE a SET v = 1;
+DELETE FROM e WHERE id = 1;
+INSERT INTO e VALUES (1, 4);
+DELETE FROM e WHERE id = 2;

@@ -1,0 +1,11 @@
+USE generated_columns;
+UPDATE t SET a = 10 WHERE id = 1;
+UPDATE t SET a = 1 WHERE id = 2;
+UPDATE t SET b = 'z' WHERE id = 3;
+INSERT INTO t (id, a, b) VALUES (4, 2, 'w'), (5, NULL, 'n');
+DELETE FROM t WHERE id = 1;
+INSERT INTO t (id, a, b) VALUES (6, 10, 'taken');
+SET SESSION binlog_row_image = MINIMAL;
+UPDATE t SET b = 'min' WHERE id = 4;
+UPDATE t SET a = 77 WHERE id = 5;
+SET SESSION binlog_row_image = FULL;

@@ -1,0 +1,10 @@
+CREATE DATABASE minimal_image;
+USE minimal_image;
+CREATE TABLE t (id INT PRIMARY KEY, a INT DEFAULT 5, b VARCHAR(20) DEFAULT 'dflt', c TEXT, d INT);
+CREATE TABLE u (id INT PRIMARY KEY, x INT UNIQUE, y INT, z BLOB);
+CREATE TABLE n (a INT, b INT);
+CREATE TABLE nn (a INT NOT NULL UNIQUE, b INT, c TEXT);
+INSERT INTO t VALUES (1, 1, 'one', 'c1', 1), (2, 2, 'two', 'c2', 2), (3, 3, 'three', NULL, 3);
+INSERT INTO u VALUES (1, 10, 1, 'z1'), (2, 20, 2, 'z2'), (3, 30, 3, NULL);
+INSERT INTO n VALUES (1, 1), (1, 1), (2, 2);
+INSERT INTO nn VALUES (1, 1, 'c'), (2, 2, 'c');

@@ -1,0 +1,21 @@
+USE mixed_engine_txn;
+BEGIN;
+UPDATE i SET v = 10 WHERE id = 1;
+UPDATE m SET v = 10 WHERE id = 1;
+INSERT INTO i VALUES (3, 3);
+INSERT INTO m VALUES (3, 3);
+COMMIT;
+-- What MyISAM was told stays, what InnoDB was told does not.
+BEGIN;
+UPDATE m SET v = 20 WHERE id = 2;
+UPDATE i SET v = 20 WHERE id = 2;
+ROLLBACK;
+BEGIN;
+INSERT INTO i VALUES (4, 4);
+SAVEPOINT s;
+INSERT INTO m VALUES (4, 4);
+INSERT INTO i VALUES (5, 5);
+ROLLBACK TO s;
+COMMIT;
+UPDATE i, m SET i.v = 7, m.v = 7 WHERE i.id = 3 AND m.id = 3;
+DELETE FROM m WHERE id = 1;

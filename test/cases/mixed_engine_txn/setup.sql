@@ -1,0 +1,6 @@
+CREATE DATABASE mixed_engine_txn;
+USE mixed_engine_txn;
+CREATE TABLE i (id INT PRIMARY KEY, v INT);
+CREATE TABLE m (id INT PRIMARY KEY, v INT) ENGINE=MyISAM;
+INSERT INTO i VALUES (1, 1), (2, 2);
+INSERT INTO m VALUES (1, 1), (2, 2);

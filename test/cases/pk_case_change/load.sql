@@ -1,0 +1,17 @@
+USE pk_case_change;
+UPDATE t SET k = 'A' WHERE k = 'a';
+UPDATE t SET v = 10 WHERE k = 'a';
+BEGIN;
+UPDATE t SET k = 'B' WHERE k = 'b';
+UPDATE t SET k = 'b' WHERE k = 'b';
+UPDATE t SET k = 'B' WHERE k = 'b';
+COMMIT;
+BEGIN;
+DELETE FROM t WHERE k = 'c';
+INSERT INTO t VALUES ('C', 30);
+COMMIT;
+UPDATE u SET k = 'A' WHERE id = 1;
+UPDATE u SET k = 'Á' WHERE id = 1;
+UPDATE u SET k = 'x' WHERE id = 2;
+UPDATE u SET k = 'B' WHERE id = 3;
+UPDATE u SET k = 'C' WHERE id = 2;

@@ -1,0 +1,16 @@
+USE rename_swap;
+UPDATE a SET v = 'before' WHERE id = 1;
+UPDATE b SET n = 1 WHERE id = 1;
+RENAME TABLE a TO tmp, b TO a, tmp TO b;
+UPDATE a SET n = 2 WHERE id = 2;
+UPDATE b SET v = 'after' WHERE id = 2;
+INSERT INTO a VALUES (3, 3, 'x');
+INSERT INTO b VALUES (3, 'y');
+CREATE DATABASE rename_swap_2;
+RENAME TABLE a TO rename_swap_2.a;
+UPDATE rename_swap_2.a SET n = 9 WHERE id = 1;
+CREATE TABLE a LIKE b;
+INSERT INTO a SELECT * FROM b;
+DROP TABLE b;
+ALTER TABLE a RENAME TO b;
+DELETE FROM b WHERE id = 1;

@@ -1,0 +1,6 @@
+CREATE DATABASE rename_swap;
+USE rename_swap;
+CREATE TABLE a (id INT PRIMARY KEY, v VARCHAR(10));
+CREATE TABLE b (id INT PRIMARY KEY, n INT, v VARCHAR(10));
+INSERT INTO a VALUES (1, 'a1'), (2, 'a2');
+INSERT INTO b VALUES (1, 0, 'b1'), (2, 0, 'b2');

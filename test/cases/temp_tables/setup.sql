@@ -1,0 +1,4 @@
+CREATE DATABASE temp_tables;
+USE temp_tables;
+CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20));
+INSERT INTO t VALUES (1, 'one');

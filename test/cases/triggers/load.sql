@@ -1,0 +1,8 @@
+USE triggers;
+INSERT INTO t (v) VALUES (3), (4), (5);
+UPDATE t SET v = v + 1;
+DELETE FROM t WHERE id = 2;
+CREATE TRIGGER late AFTER INSERT ON log FOR EACH ROW UPDATE total SET s = s + 100;
+INSERT INTO t (v) VALUES (6);
+DROP TRIGGER td;
+DELETE FROM t WHERE id = 1;
