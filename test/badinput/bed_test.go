@@ -154,9 +154,9 @@ func (b *bed) renew() {
 func (b *bed) privileges() []string {
 	on := []string{"ALL ON b.*", "ALL ON lifeboat.*"}
 	if b.Flavor == server.MariaDB {
-		return append([]string{"BINLOG ADMIN ON *.*", "BINLOG REPLAY ON *.*", "SUPER ON *.*"}, on...)
+		return append([]string{"PROCESS ON *.*", "BINLOG ADMIN ON *.*", "BINLOG REPLAY ON *.*", "SUPER ON *.*"}, on...)
 	}
-	return append([]string{"BINLOG_ADMIN ON *.*", "SESSION_VARIABLES_ADMIN ON *.*", "SYSTEM_VARIABLES_ADMIN ON *.*"}, on...)
+	return append([]string{"PROCESS ON *.*", "BINLOG_ADMIN ON *.*", "SESSION_VARIABLES_ADMIN ON *.*", "SYSTEM_VARIABLES_ADMIN ON *.*"}, on...)
 }
 
 // accounts makes an account "all" with the privileges, and "lackN" without the
