@@ -245,9 +245,10 @@ func (x *Index) store(key []byte) uint64 {
 func (x *Index) grow() {
 	x.slots = make([]uint32, 2*len(x.slots))
 	mask := uint64(len(x.slots) - 1)
+	var buf [8]byte
 	for n := range x.n {
 		e := x.Entry(n)
-		i := x.hash(e.key, x.Key(nil, e)) & mask
+		i := x.hash(e.key, x.bytes(&buf, e)) & mask
 		for x.slots[i] != 0 {
 			i = (i + 1) & mask
 		}
