@@ -132,7 +132,7 @@ func (r *runner) leave() {
 // memorySlack is what the garbage collector may use beyond the indexes: about
 // a statement (1 MiB, and 4/3 of it in base64, and the driver's copy) for each
 // worker, and the events that are on their way.
-const memorySlack = 96 << 20
+const memorySlack = 64 << 20
 
 func (r *runner) close() {
 	for _, s := range r.sessions {
@@ -499,12 +499,17 @@ func (r *runner) serverRestart() error {
 	return nil
 }
 
+// shardLag is about how far the shards may be behind the scanner, in bytes:
+// their queues hold up to 20,000 events.
+const shardLag = 16 << 20
+
 func (r *runner) file(ctx context.Context, i int, sc *txn.Scanner) error {
 	released := sc.Offset()
 	for {
-		if sc.Offset()-released > progressStep {
-			r.set.Files[i].Release(released, sc.Offset())
-			released = sc.Offset()
+		// What the shards may still have to read stays resident.
+		if to := sc.Offset() - shardLag; to-released > progressStep {
+			r.set.Files[i].Release(released, to)
+			released = to
 		}
 		if i == r.plan.toFile && sc.Offset() >= r.plan.To.Offset {
 			return nil
@@ -599,6 +604,9 @@ func (r *runner) closeWindow(ctx context.Context) error {
 	r.win = nil
 	if err := w.finish(); err != nil {
 		return r.windowError(err)
+	}
+	for _, f := range r.set.Files[r.plan.fromFile : r.plan.toFile+1] {
+		f.Release(0, int64(len(f.Data)))
 	}
 	chunk := r.opt.ChunkBytes
 	if r.pending == nil && r.state.Phase == checkpoint.Window {
