@@ -2,11 +2,13 @@ package demo
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/lifeboat-db/lifeboat/internal/replay"
+	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/internal/ui"
 )
 
@@ -151,6 +153,17 @@ func (d *demo) whereabouts() string {
 		rows = append(rows, [2]string{"serial/", "what mysqlbinlog | mysql made of both"})
 	}
 	return "\nKept in " + d.dir + ":\n" + ui.Table(rows) +
-		"A server starts on a data directory with, for example:\n  " + mysqld + " --no-defaults --user=$USER \\\n" +
+		"A server starts on a data directory with, for example:\n  " + mysqld + " --no-defaults" + d.startOptions() + " \\\n" +
 		"    --skip-networking --socket=/tmp/demo.sock --datadir=" + d.path("restored") + "\n"
+}
+
+// startOptions are what this server needs to start where it is not at home.
+func (d *demo) startOptions() (args string) {
+	if os.Geteuid() == 0 {
+		args += " --user=root"
+	}
+	if d.dist.Flavor == server.MySQL {
+		args += " --secure-file-priv= --loose-mysqlx=OFF"
+	}
+	return args
 }

@@ -46,7 +46,7 @@ func (s *screen) title(head, rest string) {
 // step shows that something is done and how long it takes.
 func (s *screen) step(doing string, do func() (string, error)) error {
 	began := time.Now()
-	return s.stepLive(func() string { return doing + " … " + ui.Duration(time.Since(began).Truncate(100*time.Millisecond)) }, do)
+	return s.stepLive(func() string { return doing + " … " + took(time.Since(began)) }, do)
 }
 
 // stepLive is step with a line that says how far it is. A step that fails
