@@ -5,8 +5,11 @@ package dbconn
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -40,8 +43,8 @@ func (s Server) String() string {
 }
 
 // Config parses a data source name of the Go driver and sets what every
-// connection of ours needs: the binary character set, so that no statement is
-// converted on its way, and no interpolation of our own.
+// connection of ours needs: text statements only, whose values the driver puts
+// in, and no database of its own.
 func Config(dsn string) (*mysql.Config, error) {
 	cfg, err := mysql.ParseDSN(dsn)
 	if err != nil {
@@ -52,6 +55,7 @@ func Config(dsn string) (*mysql.Config, error) {
 	cfg.InterpolateParams = true // never a server-side prepare: see package applier
 	cfg.MaxAllowedPacket = 0     // ask the server
 	cfg.Loc = time.UTC
+	cfg.ParseTime = false // times are text everywhere
 	cfg.Logger = &mysql.NopLogger{}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 10 * time.Second
@@ -88,8 +92,11 @@ func Identify(ctx context.Context, q Querier) (Server, error) {
 		return s, fmt.Errorf("ask the server's version: %w", err)
 	}
 	s.Flavor = gtid.MySQL
-	if _, err := Variable(ctx, q, "aria_block_size"); err == nil || strings.Contains(s.Version, "MariaDB") {
+	switch _, err := Variable(ctx, q, "aria_block_size"); {
+	case err == nil || strings.Contains(s.Version, "MariaDB"):
 		s.Flavor = gtid.MariaDB
+	case !errors.Is(err, ErrNoVariable):
+		return s, fmt.Errorf("ask the server's vendor: %w", err)
 	}
 	parts := strings.SplitN(s.Version, ".", 3)
 	if len(parts) < 2 {
@@ -128,25 +135,25 @@ const (
 
 // Server error numbers (both vendors' errmsg files).
 const (
-	errDupEntry     = 1062
-	errKeyNotFound  = 1032
-	errDupUnknown   = 1586
-	errDupKey       = 1022
-	errDeadlock     = 1213
-	errLockTimeout  = 1205
-	errDiskFull     = 1021
-	errTableFull    = 1114
-	errNoSpaceRecor = 1041
+	errDupEntry    = 1062
+	errKeyNotFound = 1032
+	errDupUnknown  = 1586
+	errDupKey      = 1022
+	errDeadlock    = 1213
+	errLockTimeout = 1205
+	errDiskFull    = 1021
+	errTableFull   = 1114
+	errWrite       = 1026 // these four say in their text why
+	errEngine      = 1030
+	errFileWrite   = 3
+	errFileFull    = 20
 )
 
 // Classify tells the class of err.
 func Classify(err error) Class {
 	var me *mysql.MySQLError
 	if !errors.As(err, &me) {
-		if errors.Is(err, context.Canceled) {
-			return Fatal
-		}
-		return Connection
+		return classifyLocal(err)
 	}
 	switch me.Number {
 	case errDeadlock, errLockTimeout, 1020: // 1020: MariaDB innodb_snapshot_isolation
@@ -155,13 +162,40 @@ func Classify(err error) Class {
 		return Conflict
 	case 1044, 1045, 1142, 1143, 1227, 1370, 1410, 1419:
 		return Privilege
-	case errDiskFull, errTableFull, errNoSpaceRecor:
+	case errDiskFull, errTableFull, errFileFull:
 		return Full
-	case 1053, 1077, 1079, 1927, 3169: // shutdown, killed
+	case errWrite, errEngine, errFileWrite:
+		if strings.Contains(me.Message, "No space left") || strings.Contains(me.Message, "error 28") {
+			return Full
+		}
+		return Fatal
+	case 1053, 1077, 1079, 1927, 3169, 4031: // shutdown, killed, disconnected as idle
 		return Connection
 	default:
 		return Fatal
 	}
+}
+
+// classifyLocal classifies what no server said: the network's and the driver's
+// errors mean that the connection is gone, and all others are ours, which a new
+// connection would not cure.
+func classifyLocal(err error) Class {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return Fatal
+	}
+	for _, lost := range []error{
+		driver.ErrBadConn, sql.ErrConnDone, io.EOF, io.ErrUnexpectedEOF,
+		mysql.ErrInvalidConn, mysql.ErrMalformPkt, mysql.ErrPktSync, mysql.ErrPktSyncMul, mysql.ErrBusyBuffer,
+	} {
+		if errors.Is(err, lost) {
+			return Connection
+		}
+	}
+	var network net.Error
+	if errors.As(err, &network) {
+		return Connection
+	}
+	return Fatal
 }
 
 // Number is the server's error number, 0 if err is not the server's.
