@@ -242,6 +242,21 @@ var fileCases = []badCase{
 	{name: "middle file truncated between transactions", codes: code(gap), says: `bin\.\d+`, args: func(t *testing.T, b *bed) []string {
 		return replaced(b, 1, rebuilt(t, b.Logs[1], func(f *logFile) { f.events = f.events[:f.index(0, is(typeXID))+1] }))
 	}},
+	{name: "last file truncated between transactions", codes: code(gap, succeeded), says: `left out|cut off|bin\.000006.*ends`, args: func(t *testing.T, b *bed) []string {
+		return replaced(b, 4, rebuilt(t, b.Logs[4], func(f *logFile) { f.events = f.events[:f.index(0, is(typeXID))+1] }), "--plan")
+	}},
+	{name: "last file still being written", codes: code(succeeded), says: `transactions`, args: func(t *testing.T, b *bed) []string {
+		return replaced(b, 4, rebuilt(t, b.Logs[4], func(f *logFile) {
+			f.events = f.events[:f.lastIndex(is(typeXID))+1]
+			f.events[0][flagsAt] |= flagInUse
+		}), "--plan")
+	}},
+	{name: "middle file ends in a crash, but its follower does not begin with a start", codes: code(gap), says: `bin\.\d+`, args: func(t *testing.T, b *bed) []string {
+		return replaced(b, 1, rebuilt(t, b.Logs[1], func(f *logFile) {
+			f.events = f.events[:f.index(0, is(typeXID))+1]
+			f.events[0][flagsAt] |= flagInUse
+		}))
+	}},
 	{name: "missing first file", codes: code(gap), says: `no such file among those given`, args: func(_ *testing.T, b *bed) []string { return replaced(b, 0, "") }},
 	{name: "missing middle file", codes: code(gap), says: `gap`, args: func(_ *testing.T, b *bed) []string { return replaced(b, 1, "") }},
 	{name: "missing file behind a shutdown", codes: code(gap), says: `gap`, args: func(_ *testing.T, b *bed) []string { return replaced(b, 3, "") }},

@@ -3,8 +3,6 @@ package faults_test
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -21,8 +19,9 @@ func TestDiskFull(t *testing.T) {
 		t.Logf("LIFEBOAT_SEED=%d", seed)
 		w := busy(t, d)
 		const room = 10 << 20 // the replay needs more
-		disk := mountSmall(t, size(t, w.Cold)+room)
+		disk := mount(t)
 		target := w.Target(t, disk)
+		resize(t, disk, used(t, disk)+room) // a server that starts takes some
 		args := command(w, target.DSN(""))
 		r := rig.Run(t, lifeboat, args...)
 		checkMessage(t, r)
@@ -34,7 +33,7 @@ func TestDiskFull(t *testing.T) {
 		if again.Code != 9 {
 			t.Errorf("still full: want exit code 9: %v", again)
 		}
-		resize(t, disk, size(t, w.Cold)+1<<30)
+		resize(t, disk, ample)
 		if target.PID() == 0 {
 			t.Log("the server had ended")
 			if err := target.Restart(t.Context()); err != nil {
@@ -46,28 +45,24 @@ func TestDiskFull(t *testing.T) {
 	})
 }
 
-// size is what the files of a directory take.
-func size(t *testing.T, dir string) (bytes int64) {
+// used is what a file system holds.
+func used(t *testing.T, dir string) int64 {
 	t.Helper()
-	err := filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := e.Info()
-		bytes += (info.Size() + 4095) &^ 4095
-		return err
-	})
-	if err != nil {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
 		t.Fatal(err)
 	}
-	return bytes
+	return int64(st.Blocks-st.Bfree) * st.Bsize //nolint:gosec // a test's file system is small
 }
 
-// mountSmall mounts a file system in memory for the test, which has to be root.
-func mountSmall(t *testing.T, bytes int64) string {
+// ample is a size that is never reached.
+const ample = 2 << 30
+
+// mount mounts a file system in memory for the test, which has to be root.
+func mount(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	err := unix.Mount("lifeboat-test", dir, "tmpfs", 0, fmt.Sprintf("size=%d", bytes))
+	err := unix.Mount("lifeboat-test", dir, "tmpfs", 0, fmt.Sprintf("size=%d", ample))
 	if errors.Is(err, unix.EPERM) {
 		t.Skip("mounting a small disk needs root")
 	}

@@ -49,6 +49,9 @@ func same(t *testing.T, w *rig.World, target *server.Instance, what string) {
 // moments to kill at, and of every comparison.
 func undisturbed(t *testing.T, w *rig.World) time.Duration {
 	t.Helper()
+	if took[w] != 0 {
+		return took[w]
+	}
 	target := w.Target(t, t.TempDir())
 	r := rig.Run(t, lifeboat, command(w, target.DSN(""), "--json")...)
 	if r.Code != 0 {
@@ -59,8 +62,12 @@ func undisturbed(t *testing.T, w *rig.World) time.Duration {
 	if t.Failed() {
 		t.FailNow()
 	}
-	return time.Duration(r.Seconds * float64(time.Second))
+	took[w] = time.Duration(r.Seconds * float64(time.Second))
+	return took[w]
 }
+
+// took is how long undisturbed runs took.
+var took = map[*rig.World]time.Duration{}
 
 func excerpt(json string) string {
 	_, rest, _ := strings.Cut(json, `"workers"`)
@@ -87,7 +94,7 @@ func TestKilled(t *testing.T) {
 			target := w.Target(t, t.TempDir())
 			args := command(w, target.DSN(""))
 			var moments []string
-			for n := 1 + r.IntN(3); n > 0 && left > 0; n, left = n-1, left-1 {
+			for n := 2 + r.IntN(3); n > 0 && left > 0; n, left = n-1, left-1 {
 				p := rig.Launch(t, lifeboat, args...)
 				at := moment(r, whole)
 				time.Sleep(at)
@@ -131,7 +138,8 @@ func TestServerKilled(t *testing.T) {
 				}
 				res := p.Wait(t)
 				moments = append(moments, at.Round(time.Millisecond).String())
-				if res.Code != 3 && res.Code != 0 {
+				early := res.Code == 1 && strings.Contains(res.Stderr, "connect to the target") // as if it had never been there
+				if res.Code != 3 && res.Code != 0 && !early {
 					t.Errorf("server %s: want exit code 3: %v", describe(moments), res)
 				}
 				if err := target.Restart(t.Context()); err != nil {
@@ -158,7 +166,7 @@ func TestConnectionCut(t *testing.T) {
 		args := command(w, proxy.DSN())
 		var moments []string
 		for range number("LIFEBOAT_KILLS", kills) {
-			at, action := 1+r.IntN(1500), rig.CutBefore
+			at, action := 1+r.IntN(1000), rig.CutBefore
 			if r.IntN(2) == 0 {
 				action = rig.CutAfter
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,6 +28,29 @@ func Build(dir string) (string, error) {
 		return "", fmt.Errorf("rig: build lifeboat: %w\n%s", err, out)
 	}
 	return path, nil
+}
+
+// Track tells go test what a result depends on beside the package: the sources
+// that Build builds from and the variables. Without it an old result would be
+// taken for that of a new lifeboat. (What happens before m.Run is not noted.)
+func Track(t testing.TB) {
+	t.Helper()
+	for _, name := range []string{"BIN", "SEED", "KILLS", "SERVER_KILLS", "TRANSACTIONS"} {
+		_ = os.Getenv("LIFEBOAT_" + name)
+	}
+	root, err := os.Getwd()
+	must(t, err)
+	for !exists(filepath.Join(root, "go.mod")) {
+		root = filepath.Dir(root)
+	}
+	for _, dir := range []string{"cmd", "internal"} {
+		must(t, filepath.WalkDir(filepath.Join(root, dir), func(_ string, _ fs.DirEntry, err error) error { return err }))
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // Process is a running lifeboat.

@@ -52,6 +52,7 @@ func GTIDs(d server.Distribution, on bool) []string {
 // Record sets a source up, copies it cold, and records what follows.
 func Record(t testing.TB, d server.Distribution, p Plan) *World {
 	t.Helper()
+	Track(t)
 	w := &World{Server: d, Args: p.Args, Cold: filepath.Join(p.Dir, "cold")}
 	source, err := server.Start(t.Context(), d, server.Options{Args: append(append([]string{
 		"--log-bin=" + filepath.Join(p.Dir, "bin"), "--server-id=1", "--binlog-format=ROW",
