@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -48,6 +49,9 @@ same command again: it goes on where it was.
   lifeboat replay --target 'root@tcp(127.0.0.1:3306)/' --from binlog.000041:157 --plan binlog.0000*`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Files = args
+			if cmd.Flags().Changed("workers") && o.Workers == 0 {
+				return &replay.Error{Class: replay.Usage, Err: errors.New("--workers 0: it takes at least 1")}
+			}
 			return runReplay(cmd.Context(), &o, cmd.OutOrStdout())
 		},
 	}
@@ -70,6 +74,9 @@ func runReplay(ctx context.Context, o *replayOptions, out io.Writer) error {
 	memory, err := ui.ParseBytes(o.memory)
 	if err != nil {
 		return &replay.Error{Class: replay.Usage, Err: fmt.Errorf("--memory: %w", err)}
+	}
+	if memory == 0 {
+		return &replay.Error{Class: replay.Usage, Err: errors.New("--memory 0: it takes at least 16MiB")}
 	}
 	o.Memory = memory
 	if o.mode != "net-change" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
@@ -67,13 +68,16 @@ func makePlan(ctx context.Context, set *binlog.Set, start Start, stop Stop, have
 
 // LogError gives an error of reading the log its class and the operator's next step.
 func LogError(err error) error {
+	var path *fs.PathError
 	switch {
 	case errors.Is(err, context.Canceled):
 		return err
+	case errors.As(err, &path):
+		return fail(Storage, err, "check the name of the file and whether this user may read it")
 	case errors.Is(err, binlog.ErrGap):
 		return fail(Gap, err, "give all files of the log, whole")
 	case errors.Is(err, binlog.ErrChecksum), errors.Is(err, binlog.ErrCorrupt), errors.Is(err, binlog.ErrTruncated):
-		return fail(Failed, err, "get this file again from where it was archived; if there is no other copy, --until this position keeps everything before it")
+		return fail(Failed, err, "get this file again from where it was archived")
 	case errors.Is(err, binlog.ErrEncrypted):
 		return fail(Failed, err, "decrypt it first: on MySQL read it with mysqlbinlog --read-from-remote-server --raw, on MariaDB likewise")
 	case errors.Is(err, binlog.ErrRelayLog):
@@ -110,7 +114,7 @@ func (p *Plan) findStart(start Start) error {
 // findStartOfSet starts at the last file before which nothing is missing.
 func (p *Plan) findStartOfSet(have gtid.Set) error {
 	if !have.IsEmpty() && have.Flavor() != p.set.Flavor() {
-		return fail(Gap, fmt.Errorf("start gtid:%s: a %s set, but the log is %s's", have.String(), have.Flavor(), p.set.Flavor()), "")
+		return fail(Gap, fmt.Errorf("start gtid:%s: a %s set, but the log is %s's", have.String(), have.Flavor(), p.set.Flavor()), "take the start from the backup")
 	}
 	p.fromFile = -1
 	for i, h := range p.set.Heads {
@@ -138,11 +142,11 @@ func (p *Plan) checkStopFile(stop Stop) error {
 	i := p.set.Index(stop.Position.File)
 	switch {
 	case i < 0:
-		return fail(Gap, fmt.Errorf("stop %s: no such file among those given", stop.Position), "")
+		return fail(Gap, fmt.Errorf("stop %s: no such file among those given", stop.Position), "give that file too, and all before it")
 	case i < p.fromFile || i == p.fromFile && stop.Position.Offset < p.From.Offset:
-		return fail(Gap, fmt.Errorf("stop %s lies before the start %s", stop.Position, p.From), "")
+		return fail(Gap, fmt.Errorf("stop %s lies before the start %s", stop.Position, p.From), "take a later stop, or restore an older backup")
 	case stop.Position.Offset > int64(len(p.set.Files[i].Data)):
-		return fail(Gap, fmt.Errorf("stop %s lies beyond the end of the file (%d bytes)", stop.Position, len(p.set.Files[i].Data)), "")
+		return fail(Gap, fmt.Errorf("stop %s lies beyond the end of the file (%d bytes)", stop.Position, len(p.set.Files[i].Data)), "take a position that the file has, or leave --until out to replay to the end")
 	}
 	return nil
 }
@@ -160,11 +164,11 @@ func (p *Plan) stopOfSet(found []*fileSurvey, stop Stop, have gtid.Set) (Stop, e
 			end = s.file.At(m)
 		}
 		if err := reach.Union(s.ids); err != nil {
-			return stop, fail(Gap, fmt.Errorf("stop %s: %w", stop, err), "")
+			return stop, fail(Gap, fmt.Errorf("stop %s: %w", stop, err), "take GTIDs of this log")
 		}
 	}
 	if end.IsZero() {
-		return stop, fail(Gap, fmt.Errorf("stop %s: none of these transactions is in the log behind the start", stop), "")
+		return stop, fail(Gap, fmt.Errorf("stop %s: none of these transactions is in the log behind the start", stop), "take GTIDs of this log, or give later files too")
 	}
 	if !reach.ContainsSet(stop.Set) {
 		return stop, fail(Gap, fmt.Errorf("stop %s is not reached: the log and the target together contain %s", stop, reach.String()), "give later files too")
@@ -186,7 +190,7 @@ func (p *Plan) checkContinuity(found []*fileSurvey, stop Stop) error {
 		}
 		until := head.Previous.Clone()
 		if err := errors.Join(until.Union(s.before), until.Union(s.ids)); err != nil {
-			return fail(Gap, binlog.At(s.file.At(0), err), "")
+			return fail(Gap, binlog.At(s.file.At(0), err), "give the files of one log only")
 		}
 		if !until.Equal(next.Previous) && !(next.Previous.ContainsSet(until) && until.ContainsSet(next.Previous)) {
 			return fail(Gap, fmt.Errorf("%w: %s ends with %s, but %s begins after %s", binlog.ErrGap,
@@ -246,12 +250,12 @@ func (p *Plan) checkStop(found []*fileSurvey, stop Stop) error {
 		return nil
 	case !stop.Time.IsZero() && reached:
 		return fail(Gap, fmt.Errorf("stop %s lies before the first transaction behind the start, committed at %s",
-			stop, found[0].firstSeen().Format(time.RFC3339Nano)), "")
+			stop, found[0].firstSeen().Format(time.RFC3339Nano)), "take a later stop, or restore an older backup")
 	case !stop.Time.IsZero():
 		return fail(Gap, fmt.Errorf("stop %s lies beyond the end of the log, whose last transaction was committed at %s: later ones may be missing",
 			stop, found[len(found)-1].lastSeen.Format(time.RFC3339Nano)), "give later files too, or leave --until out to replay to the end")
 	case !reached:
-		return fail(Gap, fmt.Errorf("stop %s is not reached: the log ends at %s", stop, p.To), "")
+		return fail(Gap, fmt.Errorf("stop %s is not reached: the log ends at %s", stop, p.To), "give later files too, or leave --until out to replay to the end")
 	default:
 		return nil
 	}

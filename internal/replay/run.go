@@ -114,7 +114,11 @@ func (r *runner) run(ctx context.Context) error {
 	if err == nil {
 		return r.end(ctx)
 	}
-	r.leave()
+	if r.fresh && r.created && !isConnectionError(err) {
+		r.undo()
+	} else {
+		r.leave()
+	}
 	return err
 }
 
@@ -413,23 +417,34 @@ func (r *runner) begin(ctx context.Context) error {
 	if err := r.newEnv(ctx); err != nil {
 		return err
 	}
+	if r.plan.DDL+r.plan.Statements > 0 {
+		if _, err := fingerprint(ctx, r.own.Conn(), r.srv); err != nil {
+			return r.sessionError(err) // shows before anything is written
+		}
+	}
 	if err := r.openCheckpoint(ctx); err != nil {
 		return err
 	}
 	notes, err := changeSettings(ctx, r.own.Conn(), r.settings())
 	r.rep.Notes = append(r.rep.Notes, notes...)
-	return err
+	return r.sessionError(err)
 }
+
+// errReadOnly is ER_OPTION_PREVENTS_STATEMENT: --read-only.
+const errReadOnly = 1290
 
 func (r *runner) settings() []setting { return settingsFor(r.srv, r.plan.Bytes) }
 
 func (r *runner) sessionError(err error) error {
+	if dbconn.Number(err) == errReadOnly {
+		return fail(Failed, err, "the target is read-only: SET GLOBAL read_only = OFF, or choose another target")
+	}
 	if dbconn.Classify(err) != dbconn.Privilege {
 		return err
 	}
-	need := "BINLOG_ADMIN, SESSION_VARIABLES_ADMIN, SYSTEM_VARIABLES_ADMIN, and ALL on the databases of the log and on lifeboat"
+	need := "BINLOG_ADMIN, SESSION_VARIABLES_ADMIN, SYSTEM_VARIABLES_ADMIN, PROCESS, and ALL on the databases of the log and on lifeboat"
 	if r.srv.Flavor == gtid.MariaDB {
-		need = "BINLOG ADMIN, BINLOG REPLAY, SUPER, and ALL on the databases of the log and on lifeboat"
+		need = "BINLOG ADMIN, BINLOG REPLAY, SUPER, PROCESS, and ALL on the databases of the log and on lifeboat"
 	}
 	return fail(Storage, fmt.Errorf("the account lacks a privilege: %w", err), "it needs "+need)
 }
@@ -577,7 +592,7 @@ func (r *runner) transaction(ctx context.Context, file int, t *txn.Transaction) 
 
 func (r *runner) schemaError(err error) error {
 	if errors.Is(err, ErrSchema) {
-		return fail(Gap, err, "the start does not fit the backup, or files of the log are missing")
+		return fail(Gap, err, "the start does not fit the backup, files of the log are missing, or the account may not see the table")
 	}
 	return LogError(err)
 }
@@ -762,15 +777,14 @@ func (r *runner) trial(ctx context.Context, j *job) error {
 	if err == nil {
 		return nil
 	}
-	err = r.applyError(err)
-	r.undo()
-	return err
+	return r.applyError(err)
 }
 
 // undo leaves the target as it was found, when nothing of the log is applied.
 func (r *runner) undo() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
+	r.serial.close() // ends its transaction, if one is open
 	s, err := applier.NewSession(ctx, r.db, r.srv, r.set.Files[r.plan.fromFile].Format.ForApply(r.srv.ServerID), sessionUndo)
 	if err != nil {
 		return
@@ -815,13 +829,16 @@ func (r *runner) barrier(ctx context.Context, t *txn.Transaction) error {
 	after.Counts.Barriers++
 	after.Counts.Transactions++
 	after.Counts.Bytes += t.End - t.Start
+	fresh := r.fresh
+	r.fresh = false // what is sent may happen, even if no answer comes
 	err := r.serial.run(ctx, t, r.createDone == t.EndPosition(), func(q checkpointExecer) error { return checkpoint.Save(ctx, q, after) })
 	if err != nil {
+		r.fresh = fresh && dbconn.Number(err) != 0 // the server says that it did not
 		return r.barrierError(t, err)
 	}
 	after.TempTabs = r.serial.openTemporary()
 	again := r.state.Phase != checkpoint.Idle || !slices.Equal(after.TempTabs, r.state.TempTabs)
-	r.state, r.fresh = after, false
+	r.state = after
 	r.opt.Progress.Add(t.End - t.Start)
 	if again {
 		if err := checkpoint.Save(ctx, conn, after); err != nil {
@@ -838,10 +855,11 @@ func (r *runner) barrierError(t *txn.Transaction, err error) error {
 	if isConnectionError(err) || errors.Is(err, context.Canceled) {
 		return binlog.At(t.Position(), err)
 	}
+	class := Failed
 	if r.fresh {
-		r.undo()
+		class = Gap // the first statement of all does not fit the target
 	}
-	return fail(Failed, fmt.Errorf("%s: %w", t.Position(), err),
+	return fail(class, fmt.Errorf("%s: %w", t.Position(), err),
 		"the statement went well on the source: the start may not fit the backup, or the target's version refuses it")
 }
 
@@ -992,7 +1010,7 @@ func (r *runner) explain(ctx context.Context, err error) error {
 
 // isConnectionError tells a lost server from errors of our own.
 func isConnectionError(err error) bool {
-	var ne net.Error
+	var ne *net.OpError
 	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) || errors.As(err, &ne) ||
 		errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) ||
 		dbconn.Number(err) != 0 && dbconn.Classify(err) == dbconn.Connection

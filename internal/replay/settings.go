@@ -29,9 +29,15 @@ type setting struct {
 	must bool
 }
 
+// smallLog is how much log is too little to resize the redo log for.
+const smallLog = 64 << 20
+
 // settingsFor are the settings for a replay of logBytes of log.
 func settingsFor(srv dbconn.Server, logBytes int64) []setting {
-	redo := strconv.FormatInt(min(2<<30, max(64<<20, logBytes)&^(1<<20-1)), 10)
+	redo := strconv.FormatInt(min(2<<30, logBytes&^(1<<20-1)), 10)
+	if logBytes < smallLog {
+		redo = "0"
+	}
 	s := []setting{
 		// The source's events have left their changes in the log; on the target
 		// they would change rows a second time.
@@ -83,8 +89,7 @@ func changeSetting(ctx context.Context, q dbconn.Querier, s setting) (note strin
 	case err == nil:
 		return "", nil
 	case s.must:
-		return "", fail(Failed, fmt.Errorf("set %s to %s for the time of the replay: %w", s.name, s.value, err),
-			"set it by hand, or give the account the privilege SYSTEM_VARIABLES_ADMIN (MariaDB: SUPER)")
+		return "", fmt.Errorf("set %s to %s for the time of the replay: %w", s.name, s.value, err)
 	default:
 		return fmt.Sprintf("%s stayed at %s: %v", s.name, old, err), nil
 	}

@@ -38,6 +38,7 @@ type fileSurvey struct {
 	stopBefore   int64     // boundary before a stop that is none
 	lastStart    int64     // of the last transaction before the stop
 	refused      []Refusal
+	err          error // what ended the survey of this file
 }
 
 func (s *fileSurvey) firstSeen() time.Time { return s.first }
@@ -51,67 +52,103 @@ type Refusal struct {
 // survey scans files[from:], the first one from offset.
 func survey(ctx context.Context, set *binlog.Set, from int, offset int64, stop Stop, limit int64, progress func(int64)) ([]*fileSurvey, error) {
 	out := make([]*fileSurvey, len(set.Files))
+	last := len(set.Files) - 1
+	if n := set.Index(stop.Position.File); n >= 0 {
+		last = n
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.NumCPU())
-	for i := from; i < len(set.Files); i++ {
+	for i := from; i <= last; i++ {
 		start := int64(0)
 		if i == from {
 			start = offset
 		}
-		g.Go(func() (err error) {
-			out[i], err = surveyFile(ctx, set, i, start, stop, limit, progress)
-			return err
+		g.Go(func() error {
+			out[i] = surveyFile(ctx, set, i, start, stop, limit, progress)
+			return ctx.Err()
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return out[from:], nil
+	return untilStop(out[from : last+1])
 }
 
-// progressStep is how many bytes are read before progress is told, and the
-// pages of the mapping that were read are given back.
-const progressStep = 4 << 20
+// untilStop leaves out the files behind the stop: damage there does not matter.
+func untilStop(found []*fileSurvey) ([]*fileSurvey, error) {
+	for i, s := range found {
+		if s.err != nil {
+			return nil, s.escape()
+		}
+		if s.stop >= 0 {
+			return found[:i+1], nil
+		}
+	}
+	return found, nil
+}
 
-func surveyFile(ctx context.Context, set *binlog.Set, i int, offset int64, stop Stop, limit int64, progress func(int64)) (*fileSurvey, error) {
+// escape gives an error in a file its class, and says how to keep what comes
+// before it.
+func (s *fileSurvey) escape() error {
+	err := LogError(s.err)
+	var e *Error
+	if errors.As(err, &e) && e.Class == Failed && s.transactions > 0 {
+		e.Hint += fmt.Sprintf("; --until %s keeps everything before it", s.file.At(s.end))
+	}
+	return err
+}
+
+func surveyFile(ctx context.Context, set *binlog.Set, i int, offset int64, stop Stop, limit int64, progress func(int64)) *fileSurvey {
 	f := set.Files[i]
 	s := &fileSurvey{file: f, stop: -1, end: max(offset, f.First)}
+	s.err = s.scan(ctx, offset, stop, limit, i == len(set.Files)-1, progress)
+	s.checkStopPosition(stop)
+	return s
+}
+
+// scan reads the file's transactions up to the stop.
+func (s *fileSurvey) scan(ctx context.Context, offset int64, stop Stop, limit int64, last bool, progress func(int64)) error {
+	f := s.file
 	if err := s.readBefore(offset, limit); err != nil {
-		return nil, err
+		return err
 	}
-	last := i == len(set.Files)-1
 	sc := txn.NewScanner(f, offset, &binlog.Inflater{Limit: limit})
-	released := int64(0)
-	for {
+	released := offset
+	defer func() {
+		progress(sc.Offset() - released)
+		f.Release(released, int64(len(f.Data)))
+	}()
+	for s.stop < 0 {
 		t, ok, err := sc.Next()
 		if err != nil && last && isCutOff(err) {
 			s.incomplete = err
-			break
+			return nil
 		}
 		if err != nil {
-			return nil, cutOffInTheMiddle(err)
+			return cutOffInTheMiddle(err)
 		}
 		if !ok {
 			s.end = sc.Offset()
-			break
+			return nil
 		}
 		if err := s.add(&t, stop); err != nil {
-			return nil, err
+			return err
 		}
 		if sc.Offset()-released > progressStep {
 			progress(sc.Offset() - released)
 			f.Release(released, sc.Offset())
 			released = sc.Offset()
 			if ctx.Err() != nil {
-				return nil, ctx.Err()
+				return ctx.Err()
 			}
 		}
 	}
-	progress(sc.Offset() - released)
-	f.Release(released, int64(len(f.Data)))
-	s.checkStopPosition(stop)
-	return s, nil
+	return nil
 }
+
+// progressStep is how many bytes are read before progress is told, and the
+// pages of the mapping that were read are given back.
+const progressStep = 4 << 20
 
 func isCutOff(err error) bool {
 	return errors.Is(err, binlog.ErrTruncated) || errors.Is(err, txn.ErrIncomplete)
@@ -211,5 +248,8 @@ func (s *fileSurvey) seeTime(t *txn.Transaction) {
 func (s *fileSurvey) checkStopPosition(stop Stop) {
 	if stop.Position.File == s.file.Name && stop.Position.Offset == s.end {
 		s.stop, s.stopExact = s.end, true
+	}
+	if stop.Position.File == s.file.Name && s.stop < 0 && stop.Position.Offset < s.end {
+		s.stop, s.stopBefore = s.end, s.lastStart // inside the last transaction
 	}
 }
