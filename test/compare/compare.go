@@ -73,6 +73,8 @@ type reader struct {
 	conn  *sql.Conn
 	state State
 	err   error
+
+	defaults map[string]string // character set → its default collation
 }
 
 // notOurs are the schemas that are the server's, and Lifeboat's checkpoint.
@@ -87,6 +89,10 @@ func (r *reader) read() {
 		"SET SESSION group_concat_max_len = 1 << 20",
 	} {
 		r.exec(set)
+	}
+	r.defaults = map[string]string{}
+	for _, row := range r.rows("SELECT character_set_name, default_collate_name FROM information_schema.character_sets") {
+		r.defaults[row[0]] = row[1]
 	}
 	for _, row := range r.rows("SELECT schema_name, default_character_set_name, default_collation_name FROM information_schema.schemata WHERE schema_name NOT IN " + notOurs) {
 		r.state.Objects["schema "+row[0]] = row[1] + " " + row[2]
@@ -201,7 +207,7 @@ func (r *reader) table(schema, name, sort string) {
 		r.state.Objects["view "+schema+"."+name] = r.show("SHOW CREATE VIEW "+full, "Create View")
 		return
 	}
-	t := Table{Definition: r.show("SHOW CREATE TABLE "+full, "Create Table")}
+	t := Table{Definition: r.plainCollations(r.show("SHOW CREATE TABLE "+full, "Create Table"))}
 	if m := counterPattern.FindStringSubmatch(t.Definition); m != nil {
 		t.AutoIncrement, _ = strconv.ParseUint(m[1], 10, 64) // the pattern has digits only
 		t.Definition = counterPattern.ReplaceAllString(t.Definition, "")
@@ -219,6 +225,21 @@ func (r *reader) table(schema, name, sort string) {
 	})
 	slices.Sort(t.Rows)
 	r.state.Tables[schema+"."+name] = t
+}
+
+var collationPattern = regexp.MustCompile(` CHARACTER SET (\w+) COLLATE (\w+)`)
+
+// plainCollations removes collations that are their character set's default:
+// MySQL prints them if they were written in CREATE TABLE, and CREATE TABLE ...
+// SELECT is logged with all of them written.
+func (r *reader) plainCollations(definition string) string {
+	return collationPattern.ReplaceAllStringFunc(definition, func(text string) string {
+		m := collationPattern.FindStringSubmatch(text)
+		if r.defaults[m[1]] == m[2] {
+			return " CHARACTER SET " + m[1]
+		}
+		return text
+	})
 }
 
 // exactColumns selects every column, invisible ones too, so that nothing of

@@ -85,6 +85,7 @@ func TestKilledAtStatements(t *testing.T) {
 				return rig.Pass
 			})
 			res := p.Wait(t)
+			proxy.Hook(nil) // waits for the hook to end
 			if res.Code > 0 {
 				t.Fatalf("killed\n%s\n%v", strings.Join(moments, "\n"), res)
 			}
@@ -92,7 +93,6 @@ func TestKilledAtStatements(t *testing.T) {
 				break // what comes then is a server like any other
 			}
 		}
-		proxy.Hook(nil)
 		for began := time.Now(); !finalized(t, target); time.Sleep(10 * time.Millisecond) { // the statement may be on its way
 			if time.Since(began) > 10*time.Second {
 				t.Error("the checkpoint is still there")

@@ -180,13 +180,13 @@ func TestConnectionCut(t *testing.T) {
 				return rig.Pass
 			})
 			res := rig.Run(t, lifeboat, args...)
+			proxy.Hook(nil) // waits for the hook to end
 			moments = append(moments, fmt.Sprintf("statement %d (%s)", at, last))
 			if want := map[bool]int{true: 3, false: 0}[last != ""]; res.Code != want {
 				t.Errorf("cut at %s: want exit code %d: %v", moments[len(moments)-1], want, res)
 			}
 			checkMessage(t, res)
 		}
-		proxy.Hook(nil)
 		finish(t, args)
 		same(t, w, target, "cut at "+strings.Join(moments, ", "))
 		t.Log(moments)

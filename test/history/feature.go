@@ -125,6 +125,21 @@ func All(f server.Flavor) Set {
 	return set
 }
 
+// Rows returns the features of All that are changes of rows alone, with whole
+// row images: nothing in between makes a replay finish what it has collected,
+// or keeps it from collecting.
+func Rows(f server.Flavor) Set {
+	set := All(f)
+	for _, barrier := range []Feature{
+		DDLColumns, DDLIndexes, DDLUnique, DDLRename, DDLTruncate, DDLTables, DDLSelect,
+		DDLLike, DDLAutoInc, DDLViews, DDLTriggers, DDLRoutines, DDLDatabases, DDLPartitions,
+		DDLAccounts, OtherEngines, MinimalRows, PartialJSON, Statement, Mixed, Functions, TempTables, Sequences,
+	} {
+		delete(set, barrier)
+	}
+	return set
+}
+
 // Beyond returns the features that a log carries but a flavor's own serial
 // replay gets wrong: with them only the source itself is an oracle.
 func Beyond(f server.Flavor) Set {

@@ -2,6 +2,7 @@ package threeway_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -22,17 +23,22 @@ func lifeboat(name string, o replay.Options) way {
 	return way{
 		name: name,
 		args: []string{"--event-scheduler=ON"},
-		replay: func(ctx context.Context, target *server.Instance, w world) error {
+		replay: func(ctx context.Context, target *server.Instance, w world) (string, error) {
 			o.Target, o.Files = target.DSN(""), w.files
 			o.From = fmt.Sprintf("%s:%d", filepath.Base(w.files[0]), w.position)
 			report, err := replay.Run(ctx, o)
 			if err != nil {
-				return err
+				return said(report), err
 			}
 			if !report.Finished {
-				return fmt.Errorf("not finished, and no error: %+v", report)
+				return said(report), errors.New("not finished, and no error")
 			}
-			return nil
+			return said(report), nil
 		},
 	}
+}
+
+func said(r *replay.Report) string {
+	return fmt.Sprintf("%d transactions, %d row changes, %d net rows, %d windows, %d barriers, verbatim %v",
+		r.Transactions, r.RowChanges, r.NetRows, r.Windows, r.Barriers, r.Lanes)
 }

@@ -11,15 +11,15 @@ import (
 type way struct {
 	name   string
 	args   []string // further options of the target's mysqld
-	replay func(ctx context.Context, target *server.Instance, w world) error
+	replay func(ctx context.Context, target *server.Instance, w world) (said string, err error)
 }
 
 // serial is the vendor's own way. It would run the target's events.
 var serial = way{
 	name: "serial",
 	args: []string{"--event-scheduler=OFF"},
-	replay: func(ctx context.Context, target *server.Instance, w world) error {
-		return oracle.Replay(ctx, target, w.files, w.position)
+	replay: func(ctx context.Context, target *server.Instance, w world) (string, error) {
+		return "", oracle.Replay(ctx, target, w.files, w.position)
 	},
 }
 

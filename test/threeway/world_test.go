@@ -125,8 +125,8 @@ func logPosition(t *testing.T, db *sql.DB, d server.Distribution) (file string, 
 }
 
 // replayed starts a target from the cold copy, replays the logs in one way and
-// returns the state it ends in.
-func (w world) replayed(t *testing.T, way way) (compare.State, error) {
+// returns the state it ends in, and what the replay said about itself.
+func (w world) replayed(t *testing.T, way way) (end compare.State, said string, err error) {
 	t.Helper()
 	data := filepath.Join(t.TempDir(), "data")
 	must(t, server.Copy(t.Context(), w.cold, data))
@@ -137,8 +137,8 @@ func (w world) replayed(t *testing.T, way way) (compare.State, error) {
 			t.Error(err)
 		}
 	}()
-	if err := way.replay(t.Context(), target, w); err != nil {
-		return compare.State{}, err
+	if said, err = way.replay(t.Context(), target, w); err != nil {
+		return compare.State{}, said, err
 	}
-	return state(t, target), nil
+	return state(t, target), said, nil
 }

@@ -16,3 +16,8 @@ TRUNCATE TABLE x;
 INSERT INTO x (v) VALUES (1), (2);
 DELETE FROM x WHERE id = 2;
 ALTER TABLE s AUTO_INCREMENT = 70;
+-- A key that an UPDATE reached and left counts in MySQL, but not in MariaDB.
+UPDATE y SET id = 99 WHERE id = 1;
+UPDATE y SET id = 1 WHERE id = 99;
+INSERT INTO y (v) VALUES (3);
+DELETE FROM y WHERE v = 3;
