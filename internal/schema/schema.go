@@ -9,6 +9,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -52,6 +53,7 @@ type Key struct {
 	// Plain: whole columns only, found by equality: no prefix, no expression,
 	// no hash or period (MariaDB), so that its values can be computed from an image.
 	Plain bool
+	hash  bool // MariaDB: unique by a hash of long values, which is a column of its own
 }
 
 // Table is the definition of a base table.
@@ -69,18 +71,25 @@ type Table struct {
 // that a rollback undoes. Only InnoDB is known to.
 func (t *Table) Transactional() bool { return strings.EqualFold(t.Engine, "InnoDB") }
 
-// RowKey is the key that the server's own applier finds rows by: the primary
-// key, else the first unique key without nullable columns (MySQL 9.7
-// sql/log_event.cc search_key_in_table; MariaDB 10.11 Rows_log_event::find_key).
+// RowKey is a key that identifies every row: the primary key, else a unique
+// key without nullable columns, one that is Plain if there is such. The
+// server's own applier finds rows by the primary key too, and without one by the
+// first of those unique keys in an order that information_schema does not tell
+// (MySQL 9.7 sql/log_event.cc search_key_in_table; MariaDB 10.11
+// Rows_log_event::find_key), so that the before image must be whole then.
 // nil if there is none.
 func (t *Table) RowKey() *Key {
+	var found *Key
 	for i := range t.Unique {
 		k := &t.Unique[i]
-		if k.Primary || t.notNull(k) {
+		if k.Primary {
 			return k
 		}
+		if t.notNull(k) && (found == nil || k.Plain && !found.Plain) {
+			found = k
+		}
 	}
-	return nil
+	return found
 }
 
 func (t *Table) notNull(k *Key) bool {
@@ -99,7 +108,7 @@ type ForeignKey struct {
 	Cascades bool
 }
 
-// Load reads one table; nil if there is none of this name.
+// Load reads one base table; nil if there is none of this name.
 func Load(ctx context.Context, q Querier, n Name) (*Table, error) {
 	t := &Table{Name: n}
 	found, err := t.loadTable(ctx, q)
@@ -122,7 +131,7 @@ func (t *Table) loadTable(ctx context.Context, q Querier) (found bool, err error
 		if err := rows.Scan(&typ, &t.Engine, &options); err != nil {
 			return err
 		}
-		found = true
+		found = !strings.HasSuffix(strings.ToUpper(typ), "VIEW")
 		t.Sequence = strings.EqualFold(typ, "SEQUENCE")
 		t.SystemVersioned = strings.Contains(strings.ToUpper(typ), "SYSTEM VERSIONED")
 		t.Partitioned = strings.Contains(options, "partitioned")
@@ -146,7 +155,7 @@ func (t *Table) loadColumns(ctx context.Context, q Querier) error {
 				return err
 			}
 			c.Length = int(length)
-			c.Unsigned = strings.Contains(c.ColumnType, "unsigned")
+			c.Unsigned = strings.Contains(c.ColumnType, " unsigned") && c.DataType != "enum" && c.DataType != "set"
 			c.Virtual = strings.Contains(extra, "VIRTUAL GENERATED")
 			c.Generated = strings.Contains(extra, "VIRTUAL GENERATED") || strings.Contains(extra, "STORED GENERATED") ||
 				strings.Contains(extra, "PERSISTENT")
@@ -176,13 +185,68 @@ func (t *Table) loadKeys(ctx context.Context, q Querier) error {
 		if p.Column, ok = ordinal[col]; !ok {
 			p.Column = -1
 		}
-		t.addKeyPart(index, p, strings.EqualFold(indexType, "BTREE") || !t.Transactional())
+		t.addKeyPart(index, p, strings.EqualFold(indexType, "HASH") && !strings.EqualFold(t.Engine, "MEMORY"))
 		return nil
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	t.addHashes()
+	return t.loadPeriods(ctx, q)
 }
 
-func (t *Table) addKeyPart(index string, p KeyPart, btree bool) {
+// addHashes adds the columns that MariaDB keeps the hashes of long unique
+// values in: information_schema does not have them, row images do, behind all
+// others (MariaDB 10.11 sql/sql_table.cc, add_hash_field).
+func (t *Table) addHashes() {
+	n := 0
+	for _, k := range t.Unique {
+		if k.hash {
+			n++
+			t.Columns = append(t.Columns, Column{
+				Name: fmt.Sprintf("DB_ROW_HASH_%d", n), DataType: "bigint", ColumnType: "bigint(20) unsigned",
+				Nullable: true, Unsigned: true, Virtual: true, Generated: true,
+			})
+		}
+	}
+}
+
+// loadPeriods finds MariaDB's keys WITHOUT OVERLAPS, in which two values may be
+// different and still exclude each other. Only the table's definition as text
+// has that; it is asked for where a key ends in two moments.
+func (t *Table) loadPeriods(ctx context.Context, q Querier) error {
+	moment := func(p KeyPart) bool {
+		return p.Column >= 0 && (strings.HasPrefix(t.Columns[p.Column].DataType, "date") || t.Columns[p.Column].DataType == "timestamp")
+	}
+	if !slices.ContainsFunc(t.Unique, func(k Key) bool {
+		n := len(k.Parts)
+		return n > 2 && moment(k.Parts[n-1]) && moment(k.Parts[n-2])
+	}) {
+		return nil
+	}
+	return each(ctx, q, "SHOW CREATE TABLE "+quote(t.Database)+"."+quote(t.Table), nil, func(rows *sql.Rows) error {
+		var name, text string
+		if err := rows.Scan(&name, &text); err != nil {
+			return err
+		}
+		for i := range t.Unique {
+			k := &t.Unique[i]
+			head := "UNIQUE KEY " + quote(k.Name) + " ("
+			if k.Primary {
+				head = "PRIMARY KEY ("
+			}
+			_, line, _ := strings.Cut(text, "\n  "+head)
+			if line, _, _ = strings.Cut(line, "\n"); strings.Contains(line, " WITHOUT OVERLAPS)") {
+				k.Plain = false
+			}
+		}
+		return nil
+	})
+}
+
+func quote(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
+
+func (t *Table) addKeyPart(index string, p KeyPart, hash bool) {
 	n := len(t.Unique)
 	if n == 0 || t.Unique[n-1].Name != index {
 		t.Unique = append(t.Unique, Key{Name: index, Primary: index == "PRIMARY", Plain: true})
@@ -190,7 +254,8 @@ func (t *Table) addKeyPart(index string, p KeyPart, btree bool) {
 	}
 	k := &t.Unique[n-1]
 	k.Parts = append(k.Parts, p)
-	if p.Prefix || p.Column < 0 || !btree {
+	k.hash = hash
+	if p.Prefix || p.Column < 0 || hash {
 		k.Plain = false
 	}
 }
