@@ -45,7 +45,9 @@ type Unit interface {
 }
 
 // Starter is a Unit that no transaction covers: Started is the statement that
-// notes, before it and committed by itself, that it was begun.
+// notes, before it and committed by itself, that it was begun; "" for a unit
+// that a transaction does cover. It is not tried again: a rollback does not undo
+// what it has done.
 type Starter interface{ Started() string }
 
 // Lane is a sequence of units that must be applied in order. Lanes are
@@ -102,6 +104,7 @@ func Prologue(srv dbconn.Server) []string {
 		"SET SESSION sql_log_bin = 0", // what is restored is not a change of its own
 		"SET NAMES utf8mb3",           // the servers' own character set: a BINLOG text needs no conversion
 		"SET SESSION sql_mode = ''",
+		"SET SESSION autocommit = 1, completion_type = 'NO_CHAIN'", // a note outside of a transaction is committed, and COMMIT begins none
 		"SET SESSION wait_timeout = 604800, net_read_timeout = 3600, net_write_timeout = 3600",
 		"SET SESSION long_query_time = 31536000", // the slow log would hold every row
 		"SET SESSION transaction_isolation = 'READ-COMMITTED'",
@@ -188,13 +191,21 @@ func (s *Session) apply(ctx context.Context, u Unit, opt Options) error {
 			}
 			return nil
 		}
-		if dbconn.Classify(err) != dbconn.Retry || attempt >= opt.Retries {
+		if dbconn.Classify(err) != dbconn.Retry || attempt >= opt.Retries || started(u) != "" {
 			return fmt.Errorf("apply %s: %w", u.Describe(), err)
 		}
 		if err := backoff(ctx, attempt); err != nil {
 			return err
 		}
 	}
+}
+
+// started is the note of a unit that no transaction covers, "" for others.
+func started(u Unit) string {
+	if st, ok := u.(Starter); ok {
+		return st.Started()
+	}
+	return ""
 }
 
 // backoff waits 1 ms, 2 ms, … up to about a second, with jitter.
@@ -209,11 +220,9 @@ func backoff(ctx context.Context, attempt int) error {
 }
 
 func (s *Session) try(ctx context.Context, u Unit, opt Options) error {
-	if st, ok := u.(Starter); ok && !opt.Trial {
-		if note := st.Started(); note != "" {
-			if err := s.Exec(ctx, note); err != nil {
-				return err
-			}
+	if note := started(u); note != "" && !opt.Trial {
+		if err := s.Exec(ctx, note); err != nil {
+			return err
 		}
 	}
 	if err := s.Exec(ctx, "BEGIN"); err != nil {
@@ -224,7 +233,9 @@ func (s *Session) try(ctx context.Context, u Unit, opt Options) error {
 		err = s.Exec(ctx, u.Done())
 	}
 	if err == nil && !opt.Trial {
-		return s.Exec(ctx, "COMMIT")
+		if err = s.Exec(ctx, "COMMIT"); err == nil {
+			return nil
+		}
 	}
 	if rerr := s.Exec(ctx, "ROLLBACK"); rerr != nil && err == nil {
 		err = rerr
