@@ -265,7 +265,7 @@ func (r *runner) report() *Report {
 	}
 	for n, c := range t.tables {
 		tab := r.table(n, c)
-		rep.Changes.add(&tab.Changes)
+		rep.add(&tab.Changes)
 		rep.Tables = append(rep.Tables, tab)
 	}
 	slices.SortFunc(rep.Tables, func(a, b Table) int {

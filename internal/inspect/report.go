@@ -96,12 +96,13 @@ type Changes struct {
 // Rows is the number of row changes.
 func (c *Changes) Rows() int64 { return c.Inserts + c.Updates + c.Deletes }
 
-// Saved is the share of the row changes that net change saves, from 0 to 1.
+// Saved is the share of the row changes that net change saves, from 0 to 1. (A
+// change of a key is two net rows, so that there may be more of them.)
 func (c *Changes) Saved() (least, most float64) {
 	if c.Rows() == 0 {
 		return 0, 0
 	}
-	of := func(net int64) float64 { return 1 - float64(net)/float64(c.Rows()) }
+	of := func(net int64) float64 { return max(0, 1-float64(net)/float64(c.Rows())) }
 	return of(c.NetRows.Most), of(c.NetRows.Least)
 }
 

@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 
@@ -109,14 +110,14 @@ func (s *scan) each(ctx context.Context, m *mapped, r *binlog.RowsBody) (n int64
 func (m *mapped) identity(buf []byte) (hash uint64, rest []byte, err error) {
 	if m.key == nil {
 		n, err := m.layout.Size(buf)
-		if err != nil {
-			return 0, nil, fmt.Errorf("%w: %w", binlog.ErrCorrupt, err)
+		if err != nil || n == 0 {
+			return 0, nil, badImage(err)
 		}
 		return normal(maphash.Bytes(seed, buf[:n])), buf[n:], nil
 	}
 	n, err := m.layout.Scan(buf, nil, m.cells)
-	if err != nil {
-		return 0, nil, fmt.Errorf("%w: %w", binlog.ErrCorrupt, err)
+	if err != nil || n == 0 {
+		return 0, nil, badImage(err)
 	}
 	// Cells of variable length begin with it, so no two keys run together alike.
 	m.buf = m.buf[:0]
@@ -126,14 +127,31 @@ func (m *mapped) identity(buf []byte) (hash uint64, rest []byte, err error) {
 	return normal(maphash.Bytes(seed, m.buf)), buf[n:], nil
 }
 
+// badImage is the error of an image that cannot be read; nil stands for one of
+// no bytes in front of others, which would never end.
+func badImage(err error) error {
+	if err == nil {
+		err = errors.New("a row image of no columns")
+	}
+	return fmt.Errorf("%w: %w", binlog.ErrCorrupt, err)
+}
+
 // countRows is the number of rows of an event; 0 if a column type is not known.
+// An insert of nothing but defaults, logged with MINIMAL images, has no bytes.
 func (m *mapped) countRows(r *binlog.RowsBody) (n int64, err error) {
 	if m.layout == nil {
 		return 0, nil
 	}
+	if len(r.Images) == 0 {
+		return 1, nil
+	}
 	for buf := r.Images; len(buf) > 0; n++ {
+		was := len(buf)
 		if buf, err = m.skip(buf, r.Before); err != nil {
 			return n, err
+		}
+		if r.Kind != binlog.UpdateRows && len(buf) == was {
+			return n, badImage(nil)
 		}
 		if r.Kind != binlog.UpdateRows {
 			continue
@@ -146,6 +164,9 @@ func (m *mapped) countRows(r *binlog.RowsBody) (n int64, err error) {
 		if buf, err = m.skip(buf, r.After); err != nil {
 			return n, err
 		}
+		if len(buf) == was {
+			return n, badImage(nil)
+		}
 	}
 	return n, nil
 }
@@ -153,7 +174,7 @@ func (m *mapped) countRows(r *binlog.RowsBody) (n int64, err error) {
 func (m *mapped) skip(buf, present []byte) ([]byte, error) {
 	n, err := m.layout.Scan(buf, present, m.cells)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", binlog.ErrCorrupt, err)
+		return nil, badImage(err)
 	}
 	return buf[n:], nil
 }
@@ -172,7 +193,7 @@ func (m *mapped) skipPartial(buf []byte) ([]byte, error) {
 		return buf[1:], nil
 	}
 	if len(buf) < 1+bits {
-		return nil, fmt.Errorf("%w: %w", binlog.ErrCorrupt, rowimage.ErrShort)
+		return nil, badImage(rowimage.ErrShort)
 	}
 	return buf[1+bits:], nil
 }

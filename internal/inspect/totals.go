@@ -155,7 +155,7 @@ func (f *fileTotals) add(o *fileTotals, top int) {
 	f.transactions.add(&o.transactions)
 	for n, c := range o.tables {
 		mine := f.table(n)
-		mine.Changes.add(&c.Changes)
+		mine.add(&c.Changes)
 		mine.transactions += c.transactions
 		mine.blind = mine.blind || c.blind
 	}

@@ -29,20 +29,24 @@ func Inspection(r *inspect.Report) string {
 		fmt.Fprintf(&b, "%s\n", transactions(r))
 	}
 	b.WriteString(constructs("Barriers: executed alone, everything before them is applied first", r.Barriers))
-	b.WriteString(constructs("Verbatim: replayed as logged, nothing is merged", r.Verbatim))
+	b.WriteString(constructs("Verbatim: replayed as logged, nothing is merged (counts rows events)", r.Verbatim))
 	b.WriteString(constructs("REFUSED: a replay does not begin with these in its way", r.Refused))
 	if r.Incomplete != nil {
-		fmt.Fprintf(&b, "Incomplete\n  %s  the last %s are not a whole transaction and do not count: %s\n\n",
-			r.Incomplete.Position, Bytes(r.Incomplete.Bytes), r.Incomplete.Reason)
+		b.WriteString("Incomplete\n" + wrap(fmt.Sprintf("%s  the last %s are not a whole transaction and do not count: %s",
+			r.Incomplete.Position, Bytes(r.Incomplete.Bytes), r.Incomplete.Reason), "  ", "  ") + "\n")
+	}
+	if len(r.Notes) > 0 {
+		b.WriteString("Notes\n")
 	}
 	for _, n := range r.Notes {
-		b.WriteString(wrap("note: "+n, "  ", "        "))
+		b.WriteString(wrap(n, "  ", "    "))
 	}
 	return b.String()
 }
 
 func files(r *inspect.Report) string {
-	g := grid{heads: []string{"Files", "size", "server", "checksums", "transactions", "first commit (UTC)", "last"}, right: "010010"}
+	vendor := map[string]string{"mysql": "MySQL", "mariadb": "MariaDB"}[r.Vendor]
+	g := grid{heads: []string{"Files", "size", vendor, "CRC32", "transactions", "first (UTC)", "last (UTC)"}, right: "01001"}
 	for i, f := range r.Files {
 		if n := len(r.Files); n > mostFiles && i >= mostFiles/2 && i < n-mostFiles/2 {
 			if i == mostFiles/2 {
@@ -52,40 +56,23 @@ func files(r *inspect.Report) string {
 		}
 		sums, n := "no", "not read"
 		if f.Checksums {
-			sums = "CRC32"
+			sums = "yes"
 		}
 		if f.Read {
 			n = Count(f.Transactions)
 		}
-		g.add(f.Name, Bytes(f.Bytes), version(f.ServerVersion), sums, n, day(f.FirstCommit), until(f.FirstCommit, f.LastCommit))
+		version, _, _ := strings.Cut(f.ServerVersion, "-") // what follows names the build
+		g.add(f.Name, Bytes(f.Bytes), version, sums, n, moment(f.FirstCommit, time.DateOnly+" 15:04"), moment(f.LastCommit, time.DateOnly+" 15:04"))
 	}
-	return g.text(0)
+	return g.text(inspectWidth)
 }
 
-// version cuts off what a build adds to a server's version.
-func version(s string) string {
-	v, _, _ := strings.Cut(s, "-")
-	if strings.Contains(s, "MariaDB") {
-		return v + " MariaDB"
-	}
-	return v
-}
-
-const second = "2006-01-02 15:04:05"
-
-func day(t time.Time) string {
+// moment is a time, or nothing.
+func moment(t time.Time, layout string) string {
 	if t.IsZero() {
 		return ""
 	}
-	return t.Format(second)
-}
-
-// until is a time after another one, without the day if that is the same.
-func until(from, to time.Time) string {
-	if from.Format(time.DateOnly) == to.Format(time.DateOnly) {
-		return to.Format(time.TimeOnly)
-	}
-	return day(to)
+	return t.Format(layout)
 }
 
 func contents(r *inspect.Report) string {
@@ -94,8 +81,9 @@ func contents(r *inspect.Report) string {
 		{"range", fmt.Sprintf("%s to %s  (%s)", r.From, r.To, Bytes(r.Bytes))},
 	}
 	if !r.FirstCommit.IsZero() {
-		rows = append(rows, [2]string{"commits", fmt.Sprintf("%s UTC to %s UTC  (%s)", r.FirstCommit.Format(second+".999999"),
-			r.LastCommit.Format(second+".999999"), Duration(r.LastCommit.Sub(r.FirstCommit)))})
+		const layout = time.DateTime + ".999999"
+		rows = append(rows, [2]string{"commits", fmt.Sprintf("%s UTC to %s UTC  (%s)", r.FirstCommit.Format(layout),
+			r.LastCommit.Format(layout), Duration(r.LastCommit.Sub(r.FirstCommit)))})
 	}
 	rows = append(rows, gtids(&r.GTIDs)...)
 	kinds := []string{Count(t.Rows) + " of row changes only"}
@@ -217,7 +205,7 @@ func bar(part, whole int64) string {
 func transactions(r *inspect.Report) string {
 	g := grid{heads: []string{"Largest transactions", "size", "row changes", "committed (UTC)"}, right: "011"}
 	for _, t := range r.Largest {
-		g.add(t.Position, Bytes(t.Bytes), Count(t.Rows), day(t.Committed))
+		g.add(t.Position, Bytes(t.Bytes), Count(t.Rows), moment(t.Committed, time.DateTime))
 		if line := strings.TrimSpace(t.GTID + "  " + tableCounts(t.Tables, inspectWidth-len(t.GTID)-6)); line != "" {
 			g.add("  " + line)
 		}
