@@ -237,10 +237,19 @@ func (s *Session) try(ctx context.Context, u Unit, opt Options) error {
 			return nil
 		}
 	}
-	if rerr := s.Exec(ctx, "ROLLBACK"); rerr != nil && err == nil {
+	if rerr := s.rollback(ctx); rerr != nil && err == nil {
 		err = rerr
 	}
 	return err
+}
+
+// rollback is sent also where the run has been interrupted: an interruption
+// between two statements leaves the connection open, and the transaction with
+// its locks in it.
+func (s *Session) rollback(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	return s.Exec(ctx, "ROLLBACK")
 }
 
 // IsSchemaMismatch reports whether the server refused a row event because its
