@@ -17,7 +17,7 @@ import (
 func targetFromDefaults(path, dsn string) (string, error) {
 	opts, err := readDefaults(path)
 	if err != nil {
-		return "", &replay.Error{Class: replay.Storage, Err: fmt.Errorf("--defaults-file: %w", err)}
+		return "", &replay.Error{Class: replay.Storage, Err: fmt.Errorf("--defaults-file: %w", err), Hint: "check the name of the file and whether this user may read it"}
 	}
 	if dsn == "" {
 		dsn = "/"

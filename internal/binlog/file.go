@@ -64,7 +64,7 @@ func mapFile(fd *os.File) ([]byte, error) {
 		return nil, err
 	}
 	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", path)
+		return nil, fmt.Errorf("%s: %w (not a regular file)", path, ErrNotBinlog)
 	}
 	if st.Size() == 0 {
 		return nil, fmt.Errorf("%s: %w (the file is empty)", path, ErrNotBinlog)

@@ -1,6 +1,7 @@
 package binlog
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -126,9 +127,55 @@ func (s *Set) checkNames() error {
 			return At(before.At(int64(len(before.Data))), fmt.Errorf("%w: this file is continued in %s, but the next one given is %s",
 				ErrGap, expected, f.Name))
 		}
+		if err := distinct(s.Files[i-1], f); err != nil {
+			return err
+		}
 	}
 	return nil
 }
+
+// distinct refuses one file given under two names. Files without a transaction
+// may be equal: those of two rotations within a second.
+func distinct(f, next *File) error {
+	n := min(len(f.Data), len(next.Data), sameBytes)
+	if int64(n) > next.headEnd() && bytes.Equal(f.Data[:n], next.Data[:n]) {
+		return At(next.At(0), fmt.Errorf("%w: it is the same file as %s under another name", ErrGap, f.Name))
+	}
+	return nil
+}
+
+// headEnd is the offset behind the events that precede the first transaction.
+func (f *File) headEnd() int64 {
+	for r := f.Events(0); ; {
+		at := r.Offset()
+		ev, ok, err := r.Next()
+		if err != nil || !ok {
+			return at
+		}
+		switch ev.Type {
+		case PreviousGTIDs, MariaGTIDList, BinlogCheckpoint:
+		default:
+			return at
+		}
+	}
+}
+
+// CheckClosed checks that the files from number first up to the one before
+// number last are whole: each ends with a ROTATE_EVENT, or its server stopped or died, and then
+// the next file is the first one after a start and says so (Format.Created).
+func (s *Set) CheckClosed(first, last int) error {
+	for i := first; i < last; i++ {
+		f, next := s.Files[i], s.Files[i+1]
+		if f.Tail().Rotate == "" && next.Format.Created == 0 {
+			return At(f.At(int64(len(f.Data))), fmt.Errorf("%w: this file was cut off: it ends without ROTATE_EVENT, and the server was not restarted before %s",
+				ErrGap, next.Name))
+		}
+	}
+	return nil
+}
+
+// sameBytes is how many equal bytes at the beginning make two files one.
+const sameBytes = 64 << 10
 
 // follows reports whether nothing can be missing between two files by their
 // names. Where a file ends in no ROTATE_EVENT, because the server stopped or

@@ -35,6 +35,7 @@ func (m made) write(t *testing.T, dir string) string {
 	}
 	data := describeFormat(version, types, nil)
 	binary.LittleEndian.PutUint32(data[4:], m.time)
+	binary.LittleEndian.PutUint32(data[4+binlog.HeaderSize+52:], m.time) // each is the first of a server's run
 	b := &builder{data: fixChecksum(data), checksum: true}
 	if m.before != "none" {
 		set, err := gtid.ParseSet(m.flavor, m.before)

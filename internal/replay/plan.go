@@ -23,6 +23,7 @@ type Plan struct {
 	First        time.Time       `json:"first_commit"`
 	Last         time.Time       `json:"last_commit"`
 	Incomplete   string          `json:"incomplete_transaction,omitempty"`
+	Open         string          `json:"open_end,omitempty"` // the log may go on behind To
 	Refused      []Refusal       `json:"refused,omitempty"`
 
 	set      *binlog.Set
@@ -179,6 +180,9 @@ func (p *Plan) stopOfSet(found []*fileSurvey, stop Stop, have gtid.Set) (Stop, e
 // checkContinuity compares what each file contains with what the next says was
 // before it.
 func (p *Plan) checkContinuity(found []*fileSurvey, stop Stop) error {
+	if err := p.set.CheckClosed(p.fromFile, p.fromFile+len(found)-1); err != nil {
+		return LogError(err)
+	}
 	for i, s := range found {
 		n := p.fromFile + i
 		if n+1 >= len(p.set.Files) || s.stop >= 0 {
@@ -231,6 +235,9 @@ func (p *Plan) settle(found []*fileSurvey, stop Stop) error {
 	p.Bytes = p.bytes()
 	if s := found[len(found)-1]; s.incomplete != nil && last == len(found)-1 {
 		p.Incomplete = s.incomplete.Error()
+	}
+	if s := found[last]; s.stop < 0 && s.file.Tail() == (binlog.Tail{}) {
+		p.Open = fmt.Sprintf("%s ends without ROTATE or STOP: its server died or still writes it, or the file was cut off; what came later is not in it", s.file.Name)
 	}
 	return p.checkStop(found, stop)
 }

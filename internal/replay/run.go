@@ -90,6 +90,7 @@ type runner struct {
 	lanes      map[string]string
 	pending    chan error        // the window that is being applied
 	notRead    map[string]string // tables that --verify cannot read back, and why
+	scratch    scratches         // tables of --verify and of the look before the first write
 	readBack   int64             // rows that were read back and compared
 	createDone binlog.Position   // end of a CREATE TABLE … SELECT of which only the rows are missing
 	doneDDL    binlog.Position   // end of a DDL statement that was in flight and is done
@@ -846,7 +847,7 @@ func (r *runner) barrier(ctx context.Context, t *txn.Transaction) error {
 		}
 	}
 	if t.Kind == txn.DDL || t.CreatesTable() {
-		return r.env.forget(ctx)
+		return errors.Join(r.scratch.drop(ctx, r.own), r.env.forget(ctx))
 	}
 	return nil
 }
@@ -928,6 +929,9 @@ func (r *runner) inFlight(t *txn.Transaction) bool {
 // end proves and reports, and makes the target ready for use if asked.
 func (r *runner) end(ctx context.Context) error {
 	conn := r.own.Conn()
+	if err := r.scratch.drop(ctx, r.own); err != nil {
+		return err
+	}
 	r.state.Next, r.state.Finished, r.state.Until = r.plan.To, true, r.until
 	r.state.GTIDs = r.applied.String()
 	if err := checkpoint.Save(ctx, conn, r.state); err != nil {
@@ -942,6 +946,9 @@ func (r *runner) end(ctx context.Context) error {
 	}
 	if r.plan.Incomplete != "" {
 		rep.Notes = append(rep.Notes, "left out: "+r.plan.Incomplete)
+	}
+	if r.plan.Open != "" {
+		rep.Notes = append(rep.Notes, r.plan.Open)
 	}
 	if err := restoreSettings(ctx, conn, r.settings(), r.opt.Finalize); err != nil {
 		rep.Notes = append(rep.Notes, err.Error())

@@ -122,6 +122,9 @@ func restoreSettings(ctx context.Context, q dbconn.Querier, settings []setting, 
 		if !ok || s.keep && !all {
 			continue
 		}
+		if now, err := dbconn.Variable(ctx, q, s.name); err == nil && strings.EqualFold(now, value) {
+			continue // it could not be changed either
+		}
 		if err := setGlobal(ctx, q, s.name, value); err != nil {
 			errs = append(errs, fmt.Errorf("restore %s to %s: %w", s.name, value, err))
 		}

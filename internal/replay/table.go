@@ -127,6 +127,12 @@ func (f *folders) textPart(ctx context.Context, c schema.Column, part rowimage.K
 		return part, false, nil
 	}
 	fold, err := f.get(ctx, c.Charset, c.Collation)
+	if err == nil && fold != nil && c.DataType == "char" {
+		fold, err = fold.Char(c.Chars) // a NO PAD collation compares CHAR(n) in a way of its own
+	}
+	if errors.Is(err, collation.ErrUnsupported) {
+		return part, false, nil
+	}
 	if err != nil || fold == nil {
 		return part, false, err
 	}

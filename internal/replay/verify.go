@@ -3,6 +3,7 @@ package replay
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -50,18 +51,55 @@ type readBack struct {
 }
 
 const (
-	scratch     = "verify"
-	verifyRows  = 4000 // rows compared in one statement
-	sampleRows  = 1000 // rows of each table that are compared before the first write
-	mismatches  = 3    // examples in the error
-	verifyTable = "`lifeboat`.`verify`"
+	verifyRows   = 4000   // rows compared in one statement
+	sampleRows   = 1000   // rows of a table that are compared before the first write
+	sampleTables = 20     // tables that are, those with the most net rows
+	slimRows     = 100000 // rows from which on a scratch table is worth losing its secondary indexes
+	mismatches   = 3      // examples in the error
 )
+
+// scratches are the scratch tables that stand for tables of the target. They
+// last until the next DDL, or the end of the run.
+type scratches struct {
+	names map[schema.Name]string
+	count int
+}
+
+// get makes the scratch table of t if there is none yet.
+func (x *scratches) get(ctx context.Context, s *applier.Session, t *table, rows int) (string, error) {
+	if name, ok := x.names[t.name]; ok {
+		return name, nil
+	}
+	name := fmt.Sprintf("verify%d", x.count)
+	x.count++
+	if err := makeScratch(ctx, s, t, name, rows >= slimRows); err != nil {
+		return "", fmt.Errorf("verify %s: %w", t.name, err)
+	}
+	if x.names == nil {
+		x.names = map[schema.Name]string{}
+	}
+	x.names[t.name] = name
+	return name, nil
+}
+
+// drop removes all of them.
+func (x *scratches) drop(ctx context.Context, s *applier.Session) error {
+	for t, name := range x.names {
+		if err := s.Exec(ctx, "DROP TABLE IF EXISTS "+scratchName(name)); err != nil {
+			return err
+		}
+		delete(x.names, t)
+	}
+	return nil
+}
+
+func scratchName(name string) string { return dbconn.QuoteName("lifeboat", name) }
 
 // table compares the entries in order for each expectation.
 func (v *readBack) table(ctx context.Context, t *table, order []uint32, expect ...expectation) error {
-	conn := v.r.own
-	if err := makeScratch(ctx, conn, t); err != nil {
-		return fmt.Errorf("verify %s: %w", t.name, err)
+	name, err := v.r.scratch.get(ctx, v.r.own, t, len(order))
+	if err != nil {
+		return err
 	}
 	type part struct {
 		x     expectation
@@ -80,20 +118,18 @@ func (v *readBack) table(ctx context.Context, t *table, order []uint32, expect .
 	for _, s := range v.r.sessions {
 		g.Go(func() error {
 			for p := range parts {
-				if err := v.part(gctx, s, t, p.x, p.order); err != nil {
+				if err := v.part(gctx, s, t, name, p.x, p.order); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	return conn.Exec(ctx, "DROP TABLE "+verifyTable)
+	return g.Wait()
 }
 
-func makeScratch(ctx context.Context, s *applier.Session, t *table) error {
+func makeScratch(ctx context.Context, s *applier.Session, t *table, name string, slim bool) error {
+	verifyTable := scratchName(name)
 	for _, stmt := range []string{"DROP TABLE IF EXISTS " + verifyTable, "CREATE TABLE " + verifyTable + " LIKE " + quoted(t.name)} {
 		if err := s.Exec(ctx, stmt); err != nil {
 			return err
@@ -104,7 +140,10 @@ func makeScratch(ctx context.Context, s *applier.Session, t *table) error {
 			return err
 		}
 	}
-	names, err := schema.IndexNames(ctx, s.Conn(), schema.Name{Database: "lifeboat", Table: scratch})
+	if !slim {
+		return nil
+	}
+	names, err := schema.IndexNames(ctx, s.Conn(), schema.Name{Database: "lifeboat", Table: name})
 	if err != nil {
 		return err
 	}
@@ -120,13 +159,13 @@ func makeScratch(ctx context.Context, s *applier.Session, t *table) error {
 func quoted(n schema.Name) string { return dbconn.QuoteName(n.Database, n.Table) }
 
 // part compares some entries in a transaction that is rolled back.
-func (v *readBack) part(ctx context.Context, s *applier.Session, t *table, x expectation, order []uint32) error {
+func (v *readBack) part(ctx context.Context, s *applier.Session, t *table, name string, x expectation, order []uint32) error {
 	if err := s.Exec(ctx, "BEGIN"); err != nil {
 		return err
 	}
-	n, err := v.fill(ctx, s, t, x, order)
+	n, err := v.fill(ctx, s, t, name, x, order)
 	if err == nil && n > 0 {
-		err = v.compare(ctx, s, t, x)
+		err = v.compare(ctx, s, t, name, x)
 	}
 	if rerr := s.Exec(ctx, "ROLLBACK"); err == nil {
 		err = rerr
@@ -136,9 +175,9 @@ func (v *readBack) part(ctx context.Context, s *applier.Session, t *table, x exp
 }
 
 // fill inserts the expected images into the scratch table.
-func (v *readBack) fill(ctx context.Context, s *applier.Session, t *table, x expectation, order []uint32) (n int, err error) {
+func (v *readBack) fill(ctx context.Context, s *applier.Session, t *table, name string, x expectation, order []uint32) (n int, err error) {
 	w := newRowWriter(t, v.j.d, v.j.w.timestamp, func(events []byte) error { return s.Binlog(ctx, events) })
-	w.into = &binlog.TableName{Database: "lifeboat", Table: scratch}
+	w.into = &binlog.TableName{Database: "lifeboat", Table: name}
 	w.begin()
 	for _, i := range order {
 		ref := x.ref(t.index.Entry(int(i)))
@@ -157,8 +196,8 @@ func (v *readBack) fill(ctx context.Context, s *applier.Session, t *table, x exp
 	return n, w.flush()
 }
 
-func (v *readBack) compare(ctx context.Context, s *applier.Session, t *table, x expectation) error {
-	rows, err := s.Conn().QueryContext(ctx, t.mismatchQuery(x))
+func (v *readBack) compare(ctx context.Context, s *applier.Session, t *table, name string, x expectation) error {
+	rows, err := s.Conn().QueryContext(ctx, t.mismatchQuery(name, x))
 	if err != nil {
 		return fmt.Errorf("verify %s: %w", t.name, err)
 	}
@@ -187,7 +226,7 @@ func (v *readBack) compare(ctx context.Context, s *applier.Session, t *table, x 
 }
 
 // mismatchQuery selects up to a few keys whose rows are not as expected.
-func (t *table) mismatchQuery(x expectation) string {
+func (t *table) mismatchQuery(scratch string, x expectation) string {
 	var on, same, keys []string
 	for _, c := range t.keyCols {
 		name := dbconn.QuoteName(t.def.Columns[c].Name)
@@ -200,7 +239,7 @@ func (t *table) mismatchQuery(x expectation) string {
 		}
 	}
 	key := "CONCAT_WS(',', " + strings.Join(keys, ", ") + ")"
-	from := " FROM " + verifyTable + " v %s JOIN " + quoted(t.name) + " t ON " + strings.Join(on, " AND ")
+	from := " FROM " + scratchName(scratch) + " v %s JOIN " + quoted(t.name) + " t ON " + strings.Join(on, " AND ")
 	if x == expectGone {
 		return fmt.Sprintf("SELECT "+key+from+" LIMIT %d", "", mismatches)
 	}
@@ -256,9 +295,9 @@ func (r *runner) readBackAll(ctx context.Context, j *job) error {
 // run is to be verified.
 func (r *runner) checkBefore(ctx context.Context, j *job) error {
 	v := &readBack{r: r, j: j}
-	for _, t := range j.netTables {
-		if t.way != compacted {
-			continue
+	for i, t := range mostRows(j.netTables) {
+		if i >= sampleTables && !r.opt.Verify {
+			break
 		}
 		order := t.index.Sorted()
 		if !r.opt.Verify {
@@ -269,6 +308,13 @@ func (r *runner) checkBefore(ctx context.Context, j *job) error {
 		}
 	}
 	return nil
+}
+
+// mostRows are the compacted tables, those with the most keys first.
+func mostRows(tables []*table) []*table {
+	out := slices.DeleteFunc(slices.Clone(tables), func(t *table) bool { return t.way != compacted })
+	slices.SortStableFunc(out, func(a, b *table) int { return b.index.Len() - a.index.Len() })
+	return out
 }
 
 // spread picks about n elements at equal distances.

@@ -31,6 +31,7 @@ type Column struct {
 	Charset       string // of text columns
 	Collation     string
 	Length        int // CHARACTER_OCTET_LENGTH; 0 if none
+	Chars         int // CHARACTER_MAXIMUM_LENGTH; 0 if none
 	Nullable      bool
 	Unsigned      bool
 	Virtual       bool // generated, not stored
@@ -145,16 +146,16 @@ func (t *Table) loadTable(ctx context.Context, q Querier) (found bool, err error
 
 func (t *Table) loadColumns(ctx context.Context, q Querier) error {
 	return each(ctx, q, `SELECT COLUMN_NAME, LOWER(DATA_TYPE), LOWER(COLUMN_TYPE), COALESCE(CHARACTER_SET_NAME,''),
-		COALESCE(COLLATION_NAME,''), COALESCE(CHARACTER_OCTET_LENGTH,0), IS_NULLABLE = 'YES', UPPER(EXTRA)
+		COALESCE(COLLATION_NAME,''), COALESCE(CHARACTER_OCTET_LENGTH,0), COALESCE(CHARACTER_MAXIMUM_LENGTH,0), IS_NULLABLE = 'YES', UPPER(EXTRA)
 		FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION`,
 		[]any{t.Database, t.Table}, func(rows *sql.Rows) error {
 			var c Column
 			var extra string
-			var length int64
-			if err := rows.Scan(&c.Name, &c.DataType, &c.ColumnType, &c.Charset, &c.Collation, &length, &c.Nullable, &extra); err != nil {
+			var length, chars int64
+			if err := rows.Scan(&c.Name, &c.DataType, &c.ColumnType, &c.Charset, &c.Collation, &length, &chars, &c.Nullable, &extra); err != nil {
 				return err
 			}
-			c.Length = int(length)
+			c.Length, c.Chars = int(length), int(chars)
 			c.Unsigned = strings.Contains(c.ColumnType, " unsigned") && c.DataType != "enum" && c.DataType != "set"
 			c.Virtual = strings.Contains(extra, "VIRTUAL GENERATED")
 			c.Generated = strings.Contains(extra, "VIRTUAL GENERATED") || strings.Contains(extra, "STORED GENERATED") ||

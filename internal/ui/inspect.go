@@ -231,6 +231,15 @@ func tableCounts(list []inspect.TableCount, width int) string {
 	return out
 }
 
+// others lists further positions.
+func others(list []inspect.Example) string {
+	var out []string
+	for _, ex := range list {
+		out = append(out, ex.Position)
+	}
+	return strings.Join(out, " ")
+}
+
 func constructs(title string, list []inspect.Construct) string {
 	if len(list) == 0 {
 		return ""
@@ -247,8 +256,11 @@ func constructs(title string, list []inspect.Construct) string {
 			what = "statement: " + what
 		}
 		text := c.Table
-		if text == "" && len(c.Examples) > 0 {
+		if text == "" {
 			text = c.Examples[0].Text
+		}
+		if text == "" {
+			text = others(c.Examples[1:])
 		}
 		g.add(what, Count(c.Count), c.Examples[0].Position, printable(text))
 	}

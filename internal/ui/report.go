@@ -99,6 +99,9 @@ func Plan(p *replay.Plan) string {
 	if p.Incomplete != "" {
 		rows = append(rows, [2]string{"left out", p.Incomplete})
 	}
+	if p.Open != "" {
+		rows = append(rows, [2]string{"note", p.Open})
+	}
 	for _, r := range p.Refused {
 		rows = append(rows, [2]string{"REFUSED", r.Position.String() + ": " + r.Reason})
 	}
