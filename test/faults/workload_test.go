@@ -184,7 +184,7 @@ const stepsPerRound = 12
 // definitions are a round of statements that commit by themselves; of many,
 // doing one twice is an error or shows in the end state.
 func definitions(n int) []string {
-	bulk := fmt.Sprintf("INSERT INTO f.big (v) SELECT REPEAT(CHAR(97 + n %% 26), 60 + n %% 120) FROM f.seq WHERE n <= 9000 + %d", n)
+	bulk := fmt.Sprintf("INSERT INTO f.big (v) SELECT REPEAT(CHAR(97 + n %% 26), 60 + n %% 120) FROM f.seq WHERE n <= 3000 + %d", n)
 	drop := "DROP TABLE IF EXISTS f.ctas"
 	revoke := "CREATE TABLE f.extra (id INT PRIMARY KEY)"
 	if n > 0 {
@@ -193,7 +193,7 @@ func definitions(n int) []string {
 	}
 	most := bulk
 	if n == 0 { // more keys than the index of one window takes
-		most = strings.Repeat(bulk+"; ", 7) + bulk
+		most = strings.Repeat(bulk+"; ", 23) + bulk
 	}
 	return []string{
 		"RENAME TABLE f.swap_a TO f.swap_c, f.swap_b TO f.swap_a, f.swap_c TO f.swap_b",
