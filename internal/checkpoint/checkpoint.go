@@ -185,6 +185,10 @@ func Forget(ctx context.Context, db Execer, window int64) error {
 // Remember stores a server variable's value before the run changes it. A value
 // that is stored already stays: it is the one from before the first run.
 func Remember(ctx context.Context, db Execer, name, value string) error {
+	const longest = 1024 // INSERT IGNORE would cut it short
+	if len(value) > longest {
+		return fmt.Errorf("remember %s: a value of %d bytes is longer than %d", name, len(value), longest)
+	}
 	_, err := db.ExecContext(ctx, "INSERT IGNORE INTO lifeboat.setting (name, value) VALUES (?, ?)", name, value)
 	return err
 }
