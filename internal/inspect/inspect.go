@@ -66,7 +66,8 @@ import (
 )
 
 // Run reads the logs. It returns a report also where it fails, of what lies
-// before the place; nil if nothing could be read. Errors have replay's classes.
+// before the place; nil if nothing could be read, or ctx ended it. Errors have
+// replay's classes.
 func Run(ctx context.Context, opt Options) (*Report, error) {
 	began := time.Now()
 	opt.setDefaults()
@@ -90,6 +91,9 @@ func Run(ctx context.Context, opt Options) (*Report, error) {
 	opt.Progress.Begin("reading", set.Size())
 	r := &runner{opt: &opt, set: set, lim: lim, ledger: newLedger(opt.Memory / 2), names: newRegistry(), total: newFileTotals()}
 	err = r.run(ctx)
+	if err != nil && ctx.Err() != nil {
+		return nil, explain(ctx, err)
+	}
 	rep := r.report()
 	rep.Complete = err == nil
 	rep.Seconds = time.Since(began).Seconds()
