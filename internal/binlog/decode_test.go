@@ -126,7 +126,7 @@ func TestDecodeMariaDBGTID(t *testing.T) {
 }
 
 // TestDecodeTaggedGTID: the encoding of MySQL's libs/mysql/serialization; the
-// real ones are compared in TestMySQLsOwnToolAgrees.
+// real ones are compared in TestRealLogs.
 func TestDecodeTaggedGTID(t *testing.T) {
 	for _, test := range []struct{ name, hex, want string }{
 		{"without a tag", "02 30 00 02 " + strings.Repeat("02", 16) + " 04 08 06 00", "01010101-0101-0101-0101-010101010101:2"},

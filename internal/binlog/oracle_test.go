@@ -64,23 +64,31 @@ func small(d server.Distribution) []string {
 	return append(s, "SET @m = IF(@@GLOBAL.gtid_mode = 'ON', 'AUTOMATIC:tag', 'AUTOMATIC')", "SET gtid_next = @m", "DROP DATABASE d", "SET gtid_next = 'AUTOMATIC'")
 }
 
-// TestEventsAreTheServersOwn compares every event of real logs with what the
-// server that wrote it shows of it.
-func TestEventsAreTheServersOwn(t *testing.T) {
+// TestRealLogs reads what each installed server writes.
+func TestRealLogs(t *testing.T) {
 	servertest.Each(t, func(t *testing.T, d server.Distribution) {
 		src := reallog.Start(t, d)
+		t.Run("set", func(t *testing.T) { testRealSet(t, src) })
+		src.DB = servertest.Open(t, src.Instance, "")
+		if d.Flavor == server.MySQL {
+			t.Run("clocks", func(t *testing.T) { testClocks(t, d, src) })
+		}
 		for _, v := range variants(d) {
-			t.Run(v.name, func(t *testing.T) {
-				src.Exec(t, v.set...)
-				src.DB.SetMaxIdleConns(0) // sessions inherit globals when they begin
-				path := src.Record(t, small(d)...)
-				compareWithServer(t, src, path)
-				if *update {
-					keep(t, path, d.Name+"-"+v.name)
-				}
-			})
+			t.Run(v.name, func(t *testing.T) { testEvents(t, d, src, v) })
 		}
 	})
+}
+
+// testEvents compares every event with what the server that wrote it shows of
+// it.
+func testEvents(t *testing.T, d server.Distribution, src *reallog.Source, v variant) {
+	src.Exec(t, v.set...)
+	src.DB.SetMaxIdleConns(0) // sessions inherit globals when they begin
+	path := src.Record(t, small(d)...)
+	compareWithServer(t, src, path)
+	if *update {
+		keep(t, path, d.Name+"-"+v.name)
+	}
 }
 
 func keep(t *testing.T, path, name string) {
@@ -225,11 +233,9 @@ func agrees(text string, w shown) bool {
 	return strings.Contains(w.info, text)
 }
 
-// TestMySQLsOwnToolAgrees reads commit times and clocks, which SHOW BINLOG
-// EVENTS does not show.
-func TestMySQLsOwnToolAgrees(t *testing.T) {
-	d := servertest.Of(t, server.MySQL)
-	src := reallog.Start(t, d)
+// testClocks compares commit times and clocks, which SHOW BINLOG EVENTS does
+// not show, with what MySQL's own tool prints.
+func testClocks(t *testing.T, d server.Distribution, src *reallog.Source) {
 	path := src.Record(t, small(d)...)
 	out := toolOutput(t, d, path)
 	lines := regexp.MustCompile(`last_committed=(\d+)\s+sequence_number=(\d+)`).FindAllStringSubmatch(out, -1)

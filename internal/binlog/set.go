@@ -29,8 +29,8 @@ type Set struct {
 }
 
 // OpenSet opens the files and puts them in order by what they contain: by how
-// many transactions precede each file, then by the time in the format
-// description, then by number. It refuses files of two vendors, one file given
+// many transactions precede each file, then by number within a base name, then
+// by the time in the format description. It refuses files of two vendors, one file given
 // twice, and a file whose last event names another successor than the next.
 func OpenSet(paths []string) (*Set, error) {
 	if len(paths) == 0 {
@@ -97,8 +97,8 @@ func (s *Set) arrange() error {
 		items = append(items, item{f, h, h.transactionsBefore()})
 	}
 	slices.SortStableFunc(items, func(a, b item) int {
-		return cmp.Or(cmp.Compare(a.before, b.before), cmp.Compare(a.f.timestamp(), b.f.timestamp()),
-			cmp.Compare(number(a.f.Name), number(b.f.Name)), cmp.Compare(a.f.Name, b.f.Name))
+		return cmp.Or(cmp.Compare(a.before, b.before), compareNames(a.f.Name, b.f.Name),
+			cmp.Compare(a.f.timestamp(), b.f.timestamp()), cmp.Compare(a.f.Name, b.f.Name))
 	})
 	s.Files, s.Heads = nil, nil
 	for _, it := range items {
@@ -106,6 +106,18 @@ func (s *Set) arrange() error {
 	}
 	return s.checkNames()
 }
+
+// compareNames orders two files of one base name by number; 0 for others. It
+// counts for more than the time in the format description, which is that of
+// the session that rotated the log, and SET timestamp changes it (tried).
+func compareNames(a, b string) int {
+	if baseName(a) != baseName(b) || number(a) < 0 || number(b) < 0 {
+		return 0
+	}
+	return cmp.Compare(number(a), number(b))
+}
+
+func baseName(name string) string { return name[:max(0, strings.LastIndexByte(name, '.'))] }
 
 // checkNames refuses two files of one name, by which positions could not be
 // told apart, and looks for files missing between two neighbours.

@@ -13,7 +13,6 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
-	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
 	"github.com/lifeboat-db/lifeboat/test/reallog"
 )
@@ -139,44 +138,41 @@ func TestOpenSet(t *testing.T) {
 	}
 }
 
-// TestOpenRealSet lets servers write a log of several files, restarts included.
-func TestOpenRealSet(t *testing.T) {
-	servertest.Each(t, func(t *testing.T, d server.Distribution) {
-		src := reallog.Start(t, d)
-		src.Exec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY)", "FLUSH BINARY LOGS", "FLUSH BINARY LOGS")
-		for i := range 3 {
-			src.Exec(t, fmt.Sprintf("INSERT INTO d.t VALUES (%d)", i), "FLUSH BINARY LOGS", fmt.Sprintf("DELETE FROM d.t WHERE a = %d", i))
+// testRealSet reads a log of several files, a crash of the server included.
+func testRealSet(t *testing.T, src *reallog.Source) {
+	src.Exec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY)", "FLUSH BINARY LOGS", "FLUSH BINARY LOGS")
+	for i := range 3 {
+		src.Exec(t, fmt.Sprintf("INSERT INTO d.t VALUES (%d)", i), "FLUSH BINARY LOGS", fmt.Sprintf("DELETE FROM d.t WHERE a = %d", i))
+	}
+	_ = src.DB.Close()
+	if err := src.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := src.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	src.DB = servertest.Open(t, src.Instance, "")
+	src.Exec(t, "INSERT INTO d.t VALUES (99)", "DROP DATABASE d")
+	want := src.Logs(t)
+	paths := slices.Clone(want)
+	rand.Shuffle(len(paths), func(i, j int) { paths[i], paths[j] = paths[j], paths[i] })
+	set, err := binlog.OpenSet(paths)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = set.Close() }()
+	for i, f := range set.Files {
+		if f.Path != want[i] {
+			t.Fatalf("file %d is %s, want %s", i, f.Name, filepath.Base(want[i]))
 		}
-		_ = src.DB.Close()
-		if err := src.Kill(); err != nil {
-			t.Fatal(err)
+		if !set.Heads[i].HasPrevious {
+			t.Errorf("%s says nothing of what was before it", f.Name)
 		}
-		if err := src.Restart(t.Context()); err != nil {
-			t.Fatal(err)
+	}
+	for i := 1; i < len(want)-1; i++ {
+		if set, err := binlog.OpenSet(slices.Delete(slices.Clone(want), i, i+1)); !errors.Is(err, binlog.ErrGap) {
+			t.Errorf("without %s: %v, want %v", filepath.Base(want[i]), err, binlog.ErrGap)
+			_ = set.Close()
 		}
-		src.DB = servertest.Open(t, src.Instance, "")
-		src.Exec(t, "INSERT INTO d.t VALUES (99)")
-		want := src.Logs(t)
-		paths := slices.Clone(want)
-		rand.Shuffle(len(paths), func(i, j int) { paths[i], paths[j] = paths[j], paths[i] })
-		set, err := binlog.OpenSet(paths)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = set.Close() }()
-		for i, f := range set.Files {
-			if f.Path != want[i] {
-				t.Fatalf("file %d is %s, want %s", i, f.Name, filepath.Base(want[i]))
-			}
-			if !set.Heads[i].HasPrevious {
-				t.Errorf("%s says nothing of what was before it", f.Name)
-			}
-		}
-		for i := 1; i < len(want)-1; i++ {
-			if set, err := binlog.OpenSet(slices.Delete(slices.Clone(want), i, i+1)); !errors.Is(err, binlog.ErrGap) {
-				t.Errorf("without %s: %v, want %v", filepath.Base(want[i]), err, binlog.ErrGap)
-				_ = set.Close()
-			}
-		}
-	})
+	}
 }

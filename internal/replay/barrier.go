@@ -578,7 +578,21 @@ func fingerprint(ctx context.Context, q dbconn.Querier, srv dbconn.Server) (stri
 			return "", fmt.Errorf("fingerprint of the schema: %w", err)
 		}
 	}
+	for _, table := range accountTables {
+		err := hashRows(ctx, q, "SELECT * FROM mysql."+table+" ORDER BY 1, 2", h)
+		if err != nil && dbconn.Number(err) == 0 {
+			return "", fmt.Errorf("fingerprint of the accounts: %w", err)
+		}
+	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// accountTables hold what account statements and the like change. Those that
+// this version lacks, or the account may not read, are passed over: before and
+// after a crash alike.
+var accountTables = []string{
+	"user", "global_priv", "global_grants", "db", "tables_priv", "columns_priv", "procs_priv", "proxies_priv",
+	"role_edges", "default_roles", "roles_mapping", "servers", "func", "plugin", "component",
 }
 
 func fingerprintQueries(srv dbconn.Server) []string {
@@ -594,7 +608,9 @@ func fingerprintQueries(srv dbconn.Server) []string {
 		"SELECT ROUTINE_SCHEMA, ROUTINE_NAME, ROUTINE_TYPE, ROUTINE_DEFINITION, CREATED, LAST_ALTERED FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA " + user + " ORDER BY 1, 2, 3",
 		"SELECT EVENT_SCHEMA, EVENT_NAME, EVENT_DEFINITION, STATUS, LAST_ALTERED FROM information_schema.EVENTS ORDER BY 1, 2",
 		"SELECT TABLE_SCHEMA, TABLE_NAME, PARTITION_NAME, PARTITION_METHOD, PARTITION_DESCRIPTION FROM information_schema.PARTITIONS WHERE PARTITION_NAME IS NOT NULL ORDER BY 1, 2, PARTITION_ORDINAL_POSITION",
+		"SELECT CONSTRAINT_SCHEMA, CONSTRAINT_NAME, CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS ORDER BY 1, 2, 3",
 		"SELECT GRANTEE, PRIVILEGE_TYPE, IS_GRANTABLE FROM information_schema.USER_PRIVILEGES ORDER BY 1, 2",
+		"SELECT GRANTEE, TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, PRIVILEGE_TYPE FROM information_schema.COLUMN_PRIVILEGES ORDER BY 1, 2, 3, 4, 5",
 		"SELECT GRANTEE, TABLE_SCHEMA, PRIVILEGE_TYPE FROM information_schema.SCHEMA_PRIVILEGES ORDER BY 1, 2, 3",
 		"SELECT GRANTEE, TABLE_SCHEMA, TABLE_NAME, PRIVILEGE_TYPE FROM information_schema.TABLE_PRIVILEGES ORDER BY 1, 2, 3, 4",
 	}

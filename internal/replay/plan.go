@@ -274,6 +274,10 @@ func (p *Plan) checkTarget(found []*fileSurvey, start Start, have gtid.Set) erro
 	if start.HasSet || have.IsEmpty() {
 		return nil
 	}
+	if p.contained(found, have) {
+		p.skip, p.hasSkip, p.Transactions = have.Clone(), true, 0
+		return nil // an earlier run was finalized: nothing is left to do
+	}
 	for _, s := range found {
 		for _, id := range s.sample {
 			if have.Contains(id) {
@@ -291,6 +295,18 @@ func (p *Plan) checkTarget(found []*fileSurvey, start Start, have gtid.Set) erro
 			"take the position from the backup, or --from auto")
 	}
 	return nil
+}
+
+// contained reports whether the target contains all transactions of the plan.
+func (p *Plan) contained(found []*fileSurvey, have gtid.Set) bool {
+	some := false
+	for _, s := range found {
+		if s.anonymous || !have.ContainsSet(s.ids) {
+			return false
+		}
+		some = some || !s.ids.IsEmpty()
+	}
+	return some
 }
 
 // related reports whether the target has taken part in the log's history at

@@ -79,6 +79,7 @@ type runner struct {
 
 	state      checkpoint.State
 	fresh      bool // nothing has been applied by this checkpoint
+	untested   bool // no window has been compared with the target yet
 	created    bool // the checkpoint schema is there
 	skip       gtid.Set
 	applied    gtid.Set // contained before the window being read
@@ -221,13 +222,14 @@ func connectError(err error) error {
 }
 
 // lock keeps a second run away. The lock belongs to the connection: it goes
-// when the process does.
+// when the process does, as soon as the server notices, so it is waited for a
+// little.
 func (r *runner) lock(ctx context.Context) error {
 	var got sql.NullInt64
 	if _, err := r.control.ExecContext(ctx, "SET SESSION wait_timeout = 604800"); err != nil {
 		return fmt.Errorf("lock the target: %w", err)
 	}
-	if err := r.control.QueryRowContext(ctx, "SELECT GET_LOCK('lifeboat.replay', 0)").Scan(&got); err != nil {
+	if err := r.control.QueryRowContext(ctx, "SELECT GET_LOCK('lifeboat.replay', 10)").Scan(&got); err != nil {
 		return fmt.Errorf("lock the target: %w", err)
 	}
 	if got.Int64 == 1 {
@@ -331,7 +333,7 @@ func (r *runner) findState(ctx context.Context, have *gtid.Set) error {
 	st, err := checkpoint.Load(ctx, r.control)
 	switch {
 	case errors.Is(err, checkpoint.ErrNotFound):
-		r.fresh = true
+		r.fresh, r.untested = true, true
 		if r.start.Auto {
 			if have.IsEmpty() {
 				return fail(Gap, errors.New("--from auto: the target says neither by GTIDs nor by a checkpoint where the log has to begin"),
@@ -451,7 +453,7 @@ func (r *runner) sessionError(err error) error {
 }
 
 func (r *runner) newEnv(ctx context.Context) error {
-	r.env = &env{q: r.db, files: r.set.Files, shards: max(1, min(4, runtime.NumCPU()))}
+	r.env = &env{q: r.db, files: r.set.Files, shards: max(1, min(4, runtime.NumCPU())), flavor: r.srv.Flavor}
 	for range r.env.shards {
 		r.env.folders = append(r.env.folders, newFolders(r.db))
 	}
@@ -668,11 +670,11 @@ func (r *runner) apply(ctx context.Context, j *job, start, end binlog.Position, 
 	if err != nil {
 		return err
 	}
-	if r.fresh {
+	if r.untested {
 		if err := r.trial(ctx, j); err != nil {
 			return err
 		}
-		r.fresh = false
+		r.fresh, r.untested = false, false
 	}
 	credit := r.credit(j)
 	opt := applier.Options{Retries: 30, Applied: credit}
@@ -712,7 +714,7 @@ func (r *runner) announce(ctx context.Context, conn *sql.Conn, j *job, start, en
 				"give the same files as before, or more of the same log")
 		}
 		j.number = st.Window
-		r.fresh = false
+		r.fresh, r.untested = false, false
 		done, err := checkpoint.Chunks(ctx, conn, j.number)
 		if err != nil {
 			return nil, err
@@ -867,6 +869,9 @@ func (r *runner) barrierError(t *txn.Transaction, err error) error {
 // announceBarrier notes what is about to happen, where a crash would leave
 // open whether it did: DDL, and changes of tables without transactions.
 func (r *runner) announceBarrier(ctx context.Context, conn *sql.Conn, t *txn.Transaction) error {
+	if r.createDone == t.EndPosition() {
+		return nil // announced by the run that made the table
+	}
 	st := &r.state
 	st.End = t.EndPosition()
 	switch {

@@ -35,6 +35,7 @@ type fileSurvey struct {
 	end          int64     // end of the last whole transaction or event
 	stop         int64     // offset where the replay stops, -1 if not in this file
 	stopExact    bool      // a stop position was found to be a boundary
+	anonymous    bool      // there are transactions without a GTID
 	stopBefore   int64     // boundary before a stop that is none
 	lastStart    int64     // of the last transaction before the stop
 	refused      []Refusal
@@ -193,6 +194,7 @@ func (s *fileSurvey) add(t *txn.Transaction, stop Stop) error {
 		s.refused = append(s.refused, Refusal{t.Position(), t.Refused.Error()})
 	}
 	if !t.HasID {
+		s.anonymous = true
 		return nil
 	}
 	if stop.HasSet && stop.Set.Contains(t.ID) {

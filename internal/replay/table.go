@@ -45,13 +45,15 @@ type table struct {
 	buf2    []byte
 	imgBuf  []byte
 
-	autoCol  int // AUTO_INCREMENT column, -1 if none
-	autoMax  uint64
-	imgBytes int64 // of all images seen: gives the mean row size
-	imgCount int64
-	shard    *shard
-	indexed  bool // the shard counts its memory
-	cascades bool // the engine changes other tables along with this one
+	autoCol int // AUTO_INCREMENT column, -1 if none
+	autoMax uint64
+
+	updatesCount bool  // an update moves the AUTO_INCREMENT counter too
+	imgBytes     int64 // of all images seen: gives the mean row size
+	imgCount     int64
+	shard        *shard
+	indexed      bool // the shard counts its memory
+	cascades     bool // the engine changes other tables along with this one
 }
 
 // uniqueKey is a secondary unique key. Where its values cannot be computed from
@@ -288,7 +290,9 @@ func (t *table) update(before, after []byte, beforeRef, afterRef netchange.Ref) 
 		t.copies.Changes--
 		return nil
 	}
-	t.seeAuto(after)
+	if t.updatesCount { // MySQL 8.0+; on MariaDB only inserts move the counter
+		t.seeAuto(after)
+	}
 	if string(t.buf) == string(t.buf2) {
 		return t.index.Update(t.buf, beforeRef, afterRef)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/rowimage"
 	"github.com/lifeboat-db/lifeboat/internal/schema"
 	"github.com/lifeboat-db/lifeboat/internal/txn"
@@ -21,6 +22,7 @@ type env struct {
 	q        dbconn.Querier
 	files    []*binlog.File
 	shards   int
+	flavor   gtid.Flavor
 	families map[schema.Name]schema.Name
 	defs     map[schema.Name]*schema.Table
 	folders  []*folders // one for each shard, kept from window to window
@@ -271,7 +273,7 @@ func (w *window) newTable(ctx context.Context, n schema.Name, tm binlog.TableMap
 	if len(def.Columns) != len(tm.Types) {
 		return nil, fmt.Errorf("%w: %s has %d columns on the target and %d in the log", ErrSchema, n, len(def.Columns), len(tm.Types))
 	}
-	t := &table{name: n, def: def, tm: tm, autoCol: -1}
+	t := &table{name: n, def: def, tm: tm, autoCol: -1, updatesCount: w.env.flavor == gtid.MySQL}
 	for i, c := range def.Columns {
 		if c.AutoIncrement {
 			t.autoCol = i
