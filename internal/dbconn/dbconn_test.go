@@ -63,34 +63,40 @@ func open(t *testing.T, i *server.Instance, change func(*mysql.Config)) *sql.DB 
 	return db
 }
 
-func TestIdentify(t *testing.T) {
+func TestRealServers(t *testing.T) {
 	servertest.Each(t, func(t *testing.T, d server.Distribution) {
-		db := open(t, servertest.Start(t, d, "--server-id=42"), nil)
-		s, err := dbconn.Identify(t.Context(), db)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := map[server.Flavor]gtid.Flavor{server.MySQL: gtid.MySQL, server.MariaDB: gtid.MariaDB}[d.Flavor]
-		var major, minor int
-		_, _ = fmt.Sscanf(d.Version, "%d.%d", &major, &minor)
-		if s.Flavor != want || s.Major != major || s.Minor != minor || s.ServerID != 42 || !strings.HasSuffix(s.String(), d.Version) {
-			t.Errorf("%+v, %s; the program is %s %s", s, s, d.Flavor, d.Version)
-		}
-		if !s.AtLeast(major, minor) || s.AtLeast(major, minor+1) || s.AtLeast(major+1, 0) || !s.AtLeast(major-1, 99) {
-			t.Errorf("%d.%d is compared wrongly", major, minor)
-		}
-		if v, err := dbconn.Variable(t.Context(), db, "SERVER_ID"); v != "42" || err != nil {
-			t.Errorf("server_id is %q, %v", v, err)
-		}
-		if _, err := dbconn.Variable(t.Context(), db, "no_such_variable"); !errors.Is(err, dbconn.ErrNoVariable) {
-			t.Errorf("%v, want %v", err, dbconn.ErrNoVariable)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if s, err := dbconn.Identify(ctx, db); err == nil {
-			t.Errorf("%+v without a connection", s)
-		}
+		i := servertest.Start(t, d, "--server-id=42")
+		db := open(t, i, nil)
+		t.Run("identify", func(t *testing.T) { testIdentify(t, d, db) })
+		t.Run("classify", func(t *testing.T) { testClassify(t, i, db) })
 	})
+}
+
+func testIdentify(t *testing.T, d server.Distribution, db *sql.DB) {
+	s, err := dbconn.Identify(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[server.Flavor]gtid.Flavor{server.MySQL: gtid.MySQL, server.MariaDB: gtid.MariaDB}[d.Flavor]
+	var major, minor int
+	_, _ = fmt.Sscanf(d.Version, "%d.%d", &major, &minor)
+	if s.Flavor != want || s.Major != major || s.Minor != minor || s.ServerID != 42 || !strings.HasSuffix(s.String(), d.Version) {
+		t.Errorf("%+v, %s; the program is %s %s", s, s, d.Flavor, d.Version)
+	}
+	if !s.AtLeast(major, minor) || s.AtLeast(major, minor+1) || s.AtLeast(major+1, 0) || !s.AtLeast(major-1, 99) {
+		t.Errorf("%d.%d is compared wrongly", major, minor)
+	}
+	if v, err := dbconn.Variable(t.Context(), db, "SERVER_ID"); v != "42" || err != nil {
+		t.Errorf("server_id is %q, %v", v, err)
+	}
+	if _, err := dbconn.Variable(t.Context(), db, "no_such_variable"); !errors.Is(err, dbconn.ErrNoVariable) {
+		t.Errorf("%v, want %v", err, dbconn.ErrNoVariable)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if s, err := dbconn.Identify(ctx, db); err == nil {
+		t.Errorf("%+v without a connection", s)
+	}
 }
 
 func TestQuoteName(t *testing.T) {
@@ -133,57 +139,50 @@ func TestClassifyOurOwnErrors(t *testing.T) {
 	}
 }
 
-// TestClassifyRealErrors makes servers give the errors.
-func TestClassifyRealErrors(t *testing.T) {
-	servertest.Each(t, func(t *testing.T, d server.Distribution) {
-		i := servertest.Start(t, d)
-		db := open(t, i, nil)
-		servertest.Exec(t, db, "CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY, b INT UNIQUE)", "INSERT INTO d.t VALUES (1, 1), (2, 2), (3, 3)",
-			"CREATE USER nobody@localhost IDENTIFIED BY 'x'", "CREATE USER reader@localhost", "GRANT SELECT ON d.* TO reader@localhost")
-		for _, test := range []struct {
-			name string
-			want dbconn.Class
-			make func(t *testing.T) error
-		}{
-			{"deadlock", dbconn.Retry, func(t *testing.T) error { return deadlock(t, db) }},
-			{"lock timeout", dbconn.Retry, func(t *testing.T) error { return lockTimeout(t, db) }},
-			{"duplicate primary key", dbconn.Conflict, exec(db, "INSERT INTO d.t VALUES (1, 9)")},
-			{"duplicate key", dbconn.Conflict, exec(db, "INSERT INTO d.t VALUES (9, 1)")},
-			{"syntax", dbconn.Fatal, exec(db, "SELEKT 1")},
-			{"no such table", dbconn.Fatal, exec(db, "SELECT * FROM d.none")},
-			{"wrong password", dbconn.Privilege, exec(open(t, i, func(c *mysql.Config) { c.User, c.Passwd = "nobody", "y" }), "SELECT 1")},
-			{"no such account", dbconn.Privilege, exec(open(t, i, func(c *mysql.Config) { c.User = "nonsense" }), "SELECT 1")},
-			{"may not write", dbconn.Privilege, exec(open(t, i, func(c *mysql.Config) { c.User = "reader" }), "DELETE FROM d.t")},
-			{"may not see the database", dbconn.Privilege, exec(open(t, i, func(c *mysql.Config) { c.User = "reader" }), "CREATE DATABASE e")},
-			{"may not set", dbconn.Privilege, exec(open(t, i, func(c *mysql.Config) { c.User = "reader" }), "SET GLOBAL max_connections = 100")},
-			{"killed connection", dbconn.Connection, func(t *testing.T) error { return killed(t, db, "KILL %d") }},
-			{"killed while it ran", dbconn.Connection, func(t *testing.T) error { return killedRunning(t, db) }},
-			{"nobody listens", dbconn.Connection, exec(open(t, i, func(c *mysql.Config) { c.Addr += "x" }), "SELECT 1")},
-			{"too large for the server", dbconn.Fatal, exec(db, "SELECT '"+strings.Repeat("x", 70<<20)+"'")},
-		} {
-			t.Run(test.name, func(t *testing.T) {
-				err := test.make(t)
-				if got := dbconn.Classify(err); err == nil || got != test.want {
-					t.Errorf("class %d, want %d: %.200v (%T)", got, test.want, err, errors.Unwrap(err))
-				}
-			})
-		}
-		// Last, because the server is gone then.
-		conn, err := db.Conn(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := i.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := conn.ExecContext(t.Context(), "SELECT 1"); dbconn.Classify(err) != dbconn.Connection {
-			t.Errorf("the server died: class %d: %v", dbconn.Classify(err), err)
-		}
-		_ = conn.Close()
-		if err := i.Restart(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	})
+// testClassify makes servers give the errors.
+func testClassify(t *testing.T, i *server.Instance, db *sql.DB) {
+	servertest.Exec(t, db, "CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY, b INT UNIQUE)", "INSERT INTO d.t VALUES (1, 1), (2, 2), (3, 3)",
+		"CREATE USER nobody@localhost IDENTIFIED BY 'x'", "CREATE USER reader@localhost", "GRANT SELECT ON d.* TO reader@localhost")
+	for _, test := range []struct {
+		name string
+		want dbconn.Class
+		make func(t *testing.T) error
+	}{
+		{"deadlock", dbconn.Retry, func(t *testing.T) error { return deadlock(t, db) }},
+		{"lock timeout", dbconn.Retry, func(t *testing.T) error { return lockTimeout(t, db) }},
+		{"duplicate primary key", dbconn.Conflict, exec(db, "INSERT INTO d.t VALUES (1, 9)")},
+		{"duplicate key", dbconn.Conflict, exec(db, "INSERT INTO d.t VALUES (9, 1)")},
+		{"syntax", dbconn.Fatal, exec(db, "SELEKT 1")},
+		{"no such table", dbconn.Fatal, exec(db, "SELECT * FROM d.none")},
+		{"wrong password", dbconn.Privilege, exec(open(t, i, func(c *mysql.Config) { c.User, c.Passwd = "nobody", "y" }), "SELECT 1")},
+		{"no such account", dbconn.Privilege, exec(open(t, i, func(c *mysql.Config) { c.User = "nonsense" }), "SELECT 1")},
+		{"may not write", dbconn.Privilege, exec(open(t, i, func(c *mysql.Config) { c.User = "reader" }), "DELETE FROM d.t")},
+		{"may not see the database", dbconn.Privilege, exec(open(t, i, func(c *mysql.Config) { c.User = "reader" }), "CREATE DATABASE e")},
+		{"may not set", dbconn.Privilege, exec(open(t, i, func(c *mysql.Config) { c.User = "reader" }), "SET GLOBAL max_connections = 100")},
+		{"killed connection", dbconn.Connection, func(t *testing.T) error { return killed(t, db, "KILL %d") }},
+		{"killed while it ran", dbconn.Connection, func(t *testing.T) error { return killedRunning(t, db) }},
+		{"nobody listens", dbconn.Connection, exec(open(t, i, func(c *mysql.Config) { c.Addr += "x" }), "SELECT 1")},
+		{"too large for the server", dbconn.Fatal, exec(db, "SELECT '"+strings.Repeat("x", 70<<20)+"'")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := test.make(t)
+			if got := dbconn.Classify(err); err == nil || got != test.want {
+				t.Errorf("class %d, want %d: %.200v (%T)", got, test.want, err, errors.Unwrap(err))
+			}
+		})
+	}
+	// Last, because the server is gone then.
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := i.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.ExecContext(t.Context(), "SELECT 1"); dbconn.Classify(err) != dbconn.Connection {
+		t.Errorf("the server died: class %d: %v", dbconn.Classify(err), err)
+	}
+	_ = conn.Close()
 }
 
 func exec(db *sql.DB, statement string) func(*testing.T) error {

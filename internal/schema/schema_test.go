@@ -1,6 +1,7 @@
 package schema_test
 
 import (
+	"database/sql"
 	"flag"
 	"fmt"
 	"maps"
@@ -63,67 +64,72 @@ var tables = []struct{ only, name, define, insert string }{
 	{"mariadb", "packed", "CREATE TABLE packed (a INT PRIMARY KEY, b VARCHAR(100) COMPRESSED)", "INSERT INTO packed VALUES (1, 'x')"},
 }
 
-func TestLoad(t *testing.T) {
+func TestRealTables(t *testing.T) {
 	servertest.Each(t, func(t *testing.T, d server.Distribution) {
 		src := reallog.Start(t, d)
-		src.Exec(t, "CREATE DATABASE d")
-		db := servertest.Open(t, src.Instance, "")
-		var out strings.Builder
-		var names []string
-		stmts := []string{"USE d"}
-		for _, c := range tables {
-			if !strings.HasPrefix(d.Name, c.only) {
-				continue
-			}
-			names = append(names, c.name)
-			if c.name == "gipk" {
-				stmts = append(stmts, "SET sql_generate_invisible_primary_key = ON")
-			}
-			stmts = append(stmts, c.define, "SET @@sql_mode = @@sql_mode")
-			if c.insert != "" {
-				stmts = append(stmts, c.insert)
-			}
-			if c.name == "gipk" {
-				stmts = append(stmts, "SET sql_generate_invisible_primary_key = OFF")
-			}
+		t.Run("foreign keys", func(t *testing.T) { testForeignKeys(t, src.DB) })
+		t.Run("definitions", func(t *testing.T) { testLoad(t, d, src) })
+	})
+}
+
+func testLoad(t *testing.T, d server.Distribution, src *reallog.Source) {
+	src.Exec(t, "CREATE DATABASE d")
+	db := servertest.Open(t, src.Instance, "")
+	var out strings.Builder
+	var names []string
+	stmts := []string{"USE d"}
+	for _, c := range tables {
+		if !strings.HasPrefix(d.Name, c.only) {
+			continue
 		}
-		logged := loggedColumns(t, src.Record(t, stmts...))
-		for _, name := range names {
-			def, err := schema.Load(t.Context(), db, schema.Name{Database: "d", Table: name})
-			if err != nil {
-				t.Fatal(err)
-			}
-			fmt.Fprintf(&out, "%s: %s\n", name, describe(def))
-			if def == nil {
-				continue
-			}
-			if n := logged[name]; n != len(def.Columns) && !def.SystemVersioned {
-				t.Errorf("%s: %d columns, the log has %d", name, len(def.Columns), n)
-			}
+		names = append(names, c.name)
+		if c.name == "gipk" {
+			stmts = append(stmts, "SET sql_generate_invisible_primary_key = ON")
 		}
-		if def, err := schema.Load(t.Context(), db, schema.Name{Database: "d", Table: "no_such_table"}); def != nil || err != nil {
-			t.Errorf("a table that is not there: %+v %v", def, err)
+		stmts = append(stmts, c.define, "SET @@sql_mode = @@sql_mode")
+		if c.insert != "" {
+			stmts = append(stmts, c.insert)
 		}
-		golden := filepath.Join("testdata", d.Name+".tables")
-		if *update {
-			if err := os.WriteFile(golden, []byte(out.String()), 0o644); err != nil {
-				t.Fatal(err)
-			}
+		if c.name == "gipk" {
+			stmts = append(stmts, "SET sql_generate_invisible_primary_key = OFF")
 		}
-		want, err := os.ReadFile(golden)
+	}
+	logged := loggedColumns(t, src.Record(t, stmts...))
+	for _, name := range names {
+		def, err := schema.Load(t.Context(), db, schema.Name{Database: "d", Table: name})
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, expected := strings.Split(out.String(), "\n"), strings.Split(string(want), "\n")
-		for i := range min(len(got), len(expected)) {
-			if got[i] != expected[i] {
-				t.Errorf("\n\t%s\nwant\n\t%s", got[i], expected[i])
-			}
+		fmt.Fprintf(&out, "%s: %s\n", name, describe(def))
+		if def == nil {
+			continue
 		}
-		if len(got) != len(expected) {
-			t.Errorf("%d tables, want %d", len(got), len(expected))
+		if n := logged[name]; n != len(def.Columns) && !def.SystemVersioned {
+			t.Errorf("%s: %d columns, the log has %d", name, len(def.Columns), n)
 		}
-	})
+	}
+	if def, err := schema.Load(t.Context(), db, schema.Name{Database: "d", Table: "no_such_table"}); def != nil || err != nil {
+		t.Errorf("a table that is not there: %+v %v", def, err)
+	}
+	golden := filepath.Join("testdata", d.Name+".tables")
+	if *update {
+		if err := os.WriteFile(golden, []byte(out.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, expected := strings.Split(out.String(), "\n"), strings.Split(string(want), "\n")
+	for i := range min(len(got), len(expected)) {
+		if got[i] != expected[i] {
+			t.Errorf("\n\t%s\nwant\n\t%s", got[i], expected[i])
+		}
+	}
+	if len(got) != len(expected) {
+		t.Errorf("%d tables, want %d", len(got), len(expected))
+	}
 }
 
 // loggedColumns is how many columns each table has in the log.
@@ -206,43 +212,40 @@ func describe(d *schema.Table) string {
 	return strings.Join(s, "; ")
 }
 
-func TestForeignKeys(t *testing.T) {
-	servertest.Each(t, func(t *testing.T, d server.Distribution) {
-		i := servertest.Start(t, d)
-		db := servertest.Open(t, i, "")
-		servertest.Exec(t, db, "CREATE DATABASE d", "CREATE DATABASE e", "USE d", "CREATE TABLE p (a INT PRIMARY KEY, b INT UNIQUE)",
-			"CREATE TABLE restricts (a INT PRIMARY KEY, FOREIGN KEY (a) REFERENCES p (a))",
-			"CREATE TABLE no_action (a INT PRIMARY KEY, FOREIGN KEY (a) REFERENCES p (a) ON DELETE NO ACTION ON UPDATE RESTRICT)",
-			"CREATE TABLE deletes (a INT PRIMARY KEY, FOREIGN KEY (a) REFERENCES p (a) ON DELETE CASCADE)",
-			"CREATE TABLE nulls (a INT, FOREIGN KEY (a) REFERENCES p (a) ON UPDATE SET NULL)",
-			"CREATE TABLE e.elsewhere (a INT, FOREIGN KEY (a) REFERENCES d.p (b) ON UPDATE CASCADE)",
-			"CREATE TABLE itself (a INT PRIMARY KEY, b INT, FOREIGN KEY (b) REFERENCES itself (a) ON DELETE CASCADE)")
-		fks, err := schema.LoadForeignKeys(t.Context(), db)
-		if err != nil {
-			t.Fatal(err)
+func testForeignKeys(t *testing.T, db *sql.DB) {
+	servertest.Exec(t, db, "CREATE DATABASE d", "CREATE DATABASE e", "USE d", "CREATE TABLE p (a INT PRIMARY KEY, b INT UNIQUE)",
+		"CREATE TABLE restricts (a INT PRIMARY KEY, FOREIGN KEY (a) REFERENCES p (a))",
+		"CREATE TABLE no_action (a INT PRIMARY KEY, FOREIGN KEY (a) REFERENCES p (a) ON DELETE NO ACTION ON UPDATE RESTRICT)",
+		"CREATE TABLE deletes (a INT PRIMARY KEY, FOREIGN KEY (a) REFERENCES p (a) ON DELETE CASCADE)",
+		"CREATE TABLE nulls (a INT, FOREIGN KEY (a) REFERENCES p (a) ON UPDATE SET NULL)",
+		"CREATE TABLE e.elsewhere (a INT, FOREIGN KEY (a) REFERENCES d.p (b) ON UPDATE CASCADE)",
+		"CREATE TABLE itself (a INT PRIMARY KEY, b INT, FOREIGN KEY (b) REFERENCES itself (a) ON DELETE CASCADE)")
+	fks, err := schema.LoadForeignKeys(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, fk := range fks {
+		got = append(got, fmt.Sprintf("%s %s %v", fk.Child, fk.Parent, fk.Cascades))
+	}
+	slices.Sort(got)
+	want := []string{"d.deletes d.p true", "d.itself d.itself true", "d.no_action d.p false", "d.nulls d.p true", "d.restricts d.p false", "e.elsewhere d.p true"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	for _, engine := range []string{"", "MyISAM"} {
+		if engine != "" {
+			servertest.Exec(t, db, "CREATE TABLE e.m (a INT) ENGINE="+engine)
 		}
-		var got []string
-		for _, fk := range fks {
-			got = append(got, fmt.Sprintf("%s %s %v", fk.Child, fk.Parent, fk.Cascades))
+		if has, err := schema.HasNontransactional(t.Context(), db); err != nil || has != (engine != "") {
+			t.Errorf("tables without transactions: %v %v, made %q", has, err, engine)
 		}
-		slices.Sort(got)
-		want := []string{"d.deletes d.p true", "d.itself d.itself true", "d.no_action d.p false", "d.nulls d.p true", "d.restricts d.p false", "e.elsewhere d.p true"}
-		if !slices.Equal(got, want) {
-			t.Errorf("%q, want %q", got, want)
-		}
-		for _, engine := range []string{"", "MyISAM"} {
-			if engine != "" {
-				servertest.Exec(t, db, "CREATE TABLE e.m (a INT) ENGINE="+engine)
-			}
-			if has, err := schema.HasNontransactional(t.Context(), db); err != nil || has != (engine != "") {
-				t.Errorf("tables without transactions: %v %v, made %q", has, err, engine)
-			}
-		}
-		names, err := schema.IndexNames(t.Context(), db, schema.Name{Database: "d", Table: "p"})
-		if slices.Sort(names); err != nil || !slices.Equal(names, []string{"PRIMARY", "b"}) {
-			t.Errorf("%v %v", names, err)
-		}
-	})
+	}
+	names, err := schema.IndexNames(t.Context(), db, schema.Name{Database: "d", Table: "p"})
+	if slices.Sort(names); err != nil || !slices.Equal(names, []string{"PRIMARY", "b"}) {
+		t.Errorf("%v %v", names, err)
+	}
+	servertest.Exec(t, db, "DROP DATABASE e", "DROP DATABASE d")
 }
 
 func name(s string) schema.Name { return schema.Name{Database: "d", Table: s} }

@@ -76,7 +76,7 @@ var (
 	cleanup = list("SET sql_log_bin = 0", "DELETE FROM d.t", "DELETE FROM d.u", "DELETE FROM d.m", "DROP TABLE IF EXISTS d.x")
 )
 
-func TestGroups(t *testing.T) {
+func TestRealLogs(t *testing.T) {
 	servertest.Each(t, func(t *testing.T, d server.Distribution) {
 		var args []string
 		if d.Flavor == server.MySQL { // with GTIDs it refuses to mix engines
@@ -85,30 +85,35 @@ func TestGroups(t *testing.T) {
 		src := reallog.Start(t, d, args...)
 		src.DB.SetMaxIdleConns(0) // a session for each case
 		src.Exec(t, setup...)
-		all := cases
-		if d.Flavor == server.MariaDB {
-			all = append(all[:len(all):len(all)], onlyMariaDB...)
+		t.Run("groups", func(t *testing.T) { testGroups(t, d, src) })
+		t.Run("context", func(t *testing.T) { testContext(t, d, src) })
+	})
+}
+
+func testGroups(t *testing.T, d server.Distribution, src *reallog.Source) {
+	all := cases
+	if d.Flavor == server.MariaDB {
+		all = append(all[:len(all):len(all)], onlyMariaDB...)
+	}
+	text := runCases(t, src, all)
+	if d.Flavor == server.MySQL {
+		src.Exec(t, "SET GLOBAL binlog_transaction_compression = ON")
+		if packed := runCases(t, src, all); packed != text {
+			t.Error("transactions in compressed payloads are not those that are not compressed")
+			compareLines(t, packed, text)
 		}
-		text := runCases(t, src, all)
-		if d.Flavor == server.MySQL {
-			src.Exec(t, "SET GLOBAL binlog_transaction_compression = ON")
-			if packed := runCases(t, src, all); packed != text {
-				t.Error("transactions in compressed payloads are not those that are not compressed")
-				compareLines(t, packed, text)
-			}
-		}
-		golden := filepath.Join("testdata", d.Name+".groups")
-		if *update {
-			if err := os.WriteFile(golden, []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(golden)
-		if err != nil {
+	}
+	golden := filepath.Join("testdata", d.Name+".groups")
+	if *update {
+		if err := os.WriteFile(golden, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		compareLines(t, text, string(want))
-	})
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compareLines(t, text, string(want))
 }
 
 func compareLines(t *testing.T, got, want string) {
