@@ -1,9 +1,9 @@
 package txn_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -144,7 +144,7 @@ func TestTransactionsKeepTheirEvents(t *testing.T) {
 			t.Fatalf("transaction %d has %d events, want %d", i, len(g.Events), 2*sizes[i])
 		}
 		for k, ev := range g.Events {
-			if k%2 == 1 && fmt.Sprint(ev.Body[11:14]) != fmt.Sprint([]byte{byte(i), byte(k / 2), byte(k / 2 >> 8)}) {
+			if k%2 == 1 && !bytes.Equal(ev.Body[11:14], []byte{byte(i), byte(k / 2), byte(k / 2 >> 8)}) {
 				t.Fatalf("transaction %d: event %d is %v", i, k, ev.Body)
 			}
 		}
