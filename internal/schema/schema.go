@@ -302,7 +302,7 @@ func IndexNames(ctx context.Context, q Querier, n Name) (names []string, err err
 // rollback does not undo.
 func HasNontransactional(ctx context.Context, q Querier) (bool, error) {
 	found := false
-	err := each(ctx, q, `SELECT 1 FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND ENGINE <> 'InnoDB'
+	err := each(ctx, q, `SELECT 1 FROM information_schema.TABLES WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED', 'SEQUENCE') AND ENGINE <> 'InnoDB'
 		AND TABLE_SCHEMA NOT IN ('mysql','sys','information_schema','performance_schema') LIMIT 1`, nil, func(*sql.Rows) error {
 		found = true
 		return nil
