@@ -158,6 +158,9 @@ type Options struct {
 // Apply runs the lanes over the sessions and returns the first error; then
 // nothing more is begun. Units that were committed stay committed.
 func Apply(ctx context.Context, sessions []*Session, lanes []Lane, opt Options) error {
+	if len(sessions) == 0 && len(lanes) > 0 {
+		return errors.New("apply: no session")
+	}
 	queue := make(chan Lane, len(lanes))
 	for _, l := range lanes {
 		queue <- l

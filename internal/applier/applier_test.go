@@ -424,6 +424,16 @@ func testAwaitOthers(t *testing.T, b *bench) {
 	again.Close()
 }
 
+// TestNobodyToApply: work that nobody can do is an error, not done.
+func TestNobodyToApply(t *testing.T) {
+	if err := applier.Apply(t.Context(), nil, []applier.Lane{{&unit{name: "u"}}}, applier.Options{}); err == nil {
+		t.Error("no session, no error")
+	}
+	if err := applier.Apply(t.Context(), nil, nil, applier.Options{}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestQuote(t *testing.T) {
 	if got := applier.Quote("a'\x00\xff"); got != "X'612700ff'" {
 		t.Error(got)
