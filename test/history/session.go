@@ -162,7 +162,7 @@ func (s *session) idleActions() []action {
 		{4, BigTransactions, s.beginBig},
 		{4, Statement, func() { s.setFormat("STATEMENT") }},
 		{3, Mixed, func() { s.setFormat("MIXED") }},
-		{7, "", func() { s.setFormat("ROW") }},
+		{20, "", func() { s.setFormat("ROW") }},
 		{4, Context, s.setContext},
 		{3, TempTables, s.startTemp},
 		{2, Rotate, func() { s.exec("FLUSH BINARY LOGS") }},
