@@ -123,7 +123,7 @@ func (f *File) cutOff(offset, size int64) error {
 	if next != 0 && next != uint32(offset+size) && binary.LittleEndian.Uint16(raw[17:])&FlagArtificial == 0 { //nolint:gosec // the field is modulo 2^32
 		return f.unlessUnwritten(offset+17, damaged)
 	}
-	for at := offset + HeaderSize; next == 0 && at+HeaderSize <= int64(len(f.Data)); at++ {
+	for at := offset + HeaderSize; at+HeaderSize <= int64(len(f.Data)); at++ {
 		if f.wholeEventAt(at) {
 			return damaged
 		}

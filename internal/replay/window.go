@@ -255,7 +255,11 @@ func (w *window) mapTable(ctx context.Context, ev *binlog.Event) (*table, error)
 	} else if !tab.tm.SameColumns(tm) {
 		return nil, errNotAdmitted
 	}
-	w.maps[id] = mapped{ev.Body, tab}
+	body := ev.Body
+	if ev.Inner {
+		body = bytes.Clone(body) // the event's own would keep its whole payload in memory
+	}
+	w.maps[id] = mapped{body, tab}
 	return tab, nil
 }
 
@@ -270,7 +274,9 @@ func (w *window) newTable(ctx context.Context, n schema.Name, tm binlog.TableMap
 	if def == nil {
 		return nil, fmt.Errorf("%w: the target has no table %s", ErrSchema, n)
 	}
-	if len(def.Columns) != len(tm.Types) {
+	// The hidden period columns of system-versioned tables are in row images
+	// and not in information_schema.
+	if len(def.Columns) != len(tm.Types) && !def.SystemVersioned {
 		return nil, fmt.Errorf("%w: %s has %d columns on the target and %d in the log", ErrSchema, n, len(def.Columns), len(tm.Types))
 	}
 	t := &table{name: n, def: def, tm: tm, autoCol: -1, updatesCount: w.env.flavor == gtid.MySQL}
