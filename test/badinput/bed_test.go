@@ -97,6 +97,10 @@ func world(t *testing.T, k kind) *recorded {
 				"CREATE TABLE b.t (id INT PRIMARY KEY, a INT, v VARCHAR(50))", "CREATE TABLE b.u (id INT PRIMARY KEY, a INT)")
 			mark(t, db, "early")
 			for n := 1; n <= 20; n++ {
+				if n == 11 {
+					mark(t, db, "early statement")
+					servertest.Exec(t, db, "SET SESSION binlog_format = STATEMENT", "UPDATE b.u SET a=a+1 WHERE id < 3", "SET SESSION binlog_format = ROW")
+				}
 				servertest.Exec(t, db, fmt.Sprintf("INSERT INTO b.t VALUES (%[1]d, %[1]d, 'start')", n), fmt.Sprintf("INSERT INTO b.u VALUES (%[1]d, %[1]d)", n))
 			}
 		},

@@ -296,6 +296,9 @@ var startCases = []badCase{
 	{name: "start too early, at a definition", codes: code(gap), says: `start`, args: func(_ *testing.T, b *bed) []string {
 		return append([]string{"--from", filepath.Base(b.Setup) + ":4", b.Setup}, b.Logs...)
 	}},
+	{name: "start too early, at a statement", codes: code(gap), says: `start`, args: func(_ *testing.T, b *bed) []string {
+		return append([]string{"--from", b.marks["early statement"], b.Setup}, b.Logs...)
+	}},
 	{name: "start too late", codes: code(gap), says: `late`, only: knows, args: func(_ *testing.T, b *bed) []string {
 		return with(b, "--from", b.marks["late update"])
 	}},

@@ -3,6 +3,7 @@ package faults_test
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,24 +45,30 @@ var unusualMariaDB = []string{
 	"CREATE TABLE q.v (a INT) WITH SYSTEM VERSIONING", "INSERT INTO q.v VALUES (1)", "UPDATE q.v SET a=a+1", "DROP TABLE q.v",
 }
 
+// definitionsOf is the world of a source that did all of these.
+func definitionsOf(t *testing.T, d server.Distribution) *rig.World {
+	t.Helper()
+	list := unusual
+	if d.Flavor == server.MariaDB {
+		list = append(list[:len(list):len(list)], unusualMariaDB...)
+	}
+	var load []string
+	for i, s := range list {
+		load = append(load, s, fmt.Sprintf("UPDATE q.t SET a=a+1 WHERE id=%d", 1+i%3))
+		if i%5 == 0 {
+			load = append(load, "SET SESSION binlog_format = STATEMENT", fmt.Sprintf("UPDATE q.t SET a=a+%d", i), "SET SESSION binlog_format = ROW")
+		}
+	}
+	return quiet(t, d, load...)
+}
+
 // Every statement that lifeboat sends for such a log is a moment to die at:
 // before the server has it, and before lifeboat has the answer. Each moment
 // comes once, whatever the last one left behind. A plain run takes some.
 func TestOnce(t *testing.T) {
 	one(t, 1, func(t *testing.T, d server.Distribution) {
 		r := random(t)
-		list := unusual
-		if d.Flavor == server.MariaDB {
-			list = append(list[:len(list):len(list)], unusualMariaDB...)
-		}
-		var load []string
-		for i, s := range list {
-			load = append(load, s, fmt.Sprintf("UPDATE q.t SET a=a+1 WHERE id=%d", 1+i%3))
-			if i%5 == 0 {
-				load = append(load, "SET SESSION binlog_format = STATEMENT", fmt.Sprintf("UPDATE q.t SET a=a+%d", i), "SET SESSION binlog_format = ROW")
-			}
-		}
-		w := quiet(t, d, load...)
+		w := definitionsOf(t, d)
 		target := w.Target(t, t.TempDir())
 		proxy := rig.NewProxy(t, target.Socket())
 		args := command(w, proxy.DSN())
@@ -111,6 +118,142 @@ func TestOnce(t *testing.T) {
 		same(t, w, target, "killed\n"+strings.Join(moments, "\n"))
 		t.Logf("killed %d times", len(moments))
 	})
+}
+
+// The server dies, as by kill -9, while it executes a definition. A plain run
+// takes a few of them.
+func TestServerKilledInDefinitions(t *testing.T) {
+	one(t, 2, func(t *testing.T, d server.Distribution) {
+		r := random(t)
+		w := definitionsOf(t, d)
+		target := w.Target(t, t.TempDir())
+		proxy := rig.NewProxy(t, target.Socket())
+		args := command(w, proxy.DSN())
+		left := 2 * number("LIFEBOAT_SERVER_KILLS", serverKills)
+		seen := map[string]bool{}
+		var moments []string
+		for left > 0 {
+			p := rig.Launch(t, lifeboat, args...)
+			pid, hit := target.PID(), false
+			proxy.Hook(func(statement []byte) rig.Action {
+				text := shorten(statement)
+				if hit || seen[text] || reads(text) || ours(text) {
+					return rig.Pass
+				}
+				seen[text] = true
+				if r.IntN(40) > left {
+					return rig.Pass
+				}
+				hit = true
+				delay := time.Duration(r.IntN(8000)) * time.Microsecond
+				moments = append(moments, fmt.Sprintf("%v behind %s", delay, text))
+				time.AfterFunc(delay, func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+				return rig.Pass
+			})
+			res := p.Wait(t)
+			proxy.Hook(nil) // waits for the hook to end
+			if res.Code != 3 && res.Code != 0 {
+				t.Fatalf("server killed\n%s\n%v", strings.Join(moments, "\n"), res)
+			}
+			left--
+			if hit {
+				if err := target.Kill(); err != nil {
+					t.Fatal(err)
+				}
+				if err := target.Restart(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if res.Code == 0 {
+				break
+			}
+		}
+		finish(t, args)
+		same(t, w, target, "server killed\n"+strings.Join(moments, "\n"))
+		t.Logf("server killed\n%s", strings.Join(moments, "\n"))
+	})
+}
+
+// MariaDB does a statement that names several objects one object after the
+// other: a server that dies in the middle has done a part of it.
+func TestServerKilledBetweenObjects(t *testing.T) {
+	one(t, 0, func(t *testing.T, d server.Distribution) {
+		r := random(t)
+		var load []string
+		kinds := []string{"DROP TABLE", "DROP DATABASE", "DROP USER", "CREATE USER", "RENAME TABLE"}
+		for n := range number("LIFEBOAT_SERVER_KILLS", serverKills) {
+			load = append(load, several(kinds[(n+int(seed))%len(kinds)], n)...) //nolint:gosec // a small number
+		}
+		w := quiet(t, d, load...)
+		target := w.Target(t, t.TempDir())
+		proxy := rig.NewProxy(t, target.Socket())
+		args := command(w, proxy.DSN())
+		seen := map[string]bool{}
+		var moments []string
+		for {
+			p := rig.Launch(t, lifeboat, args...)
+			pid, hit := target.PID(), false
+			proxy.Hook(func(statement []byte) rig.Action {
+				text := shorten(statement)
+				if hit || seen[text] || reads(text) || ours(text) || !strings.Contains(string(statement), "many") || strings.HasPrefix(text, "CREATE TABLE") || strings.HasPrefix(text, "CREATE DATABASE") {
+					return rig.Pass
+				}
+				seen[text], hit = true, true
+				delay := time.Duration(r.IntN(5000)) * time.Microsecond
+				moments = append(moments, fmt.Sprintf("%v behind %s", delay, text))
+				time.AfterFunc(delay, func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+				return rig.Pass
+			})
+			res := p.Wait(t)
+			proxy.Hook(nil) // waits for the hook to end
+			if res.Code != 3 && res.Code != 0 {
+				t.Fatalf("server killed\n%s\n%v", strings.Join(moments, "\n"), res)
+			}
+			if !hit {
+				break
+			}
+			if err := target.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			if err := target.Restart(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		finish(t, args)
+		same(t, w, target, "server killed\n"+strings.Join(moments, "\n"))
+		t.Logf("server killed\n%s", strings.Join(moments, "\n"))
+	})
+}
+
+// several are statements that end in one which does something to many objects.
+func several(kind string, n int) (load []string) {
+	list := func(format string) string {
+		var names []string
+		for i := range 10 {
+			names = append(names, fmt.Sprintf(format, n, i))
+		}
+		return strings.Join(names, ", ")
+	}
+	switch kind {
+	case "DROP TABLE", "RENAME TABLE":
+		for i := range 10 {
+			load = append(load, fmt.Sprintf("CREATE TABLE q.many%d_%d (a INT)", n, i))
+		}
+		if kind == "RENAME TABLE" {
+			return append(load, "RENAME TABLE "+list("q.many%[1]d_%[2]d TO q.renamed%[1]d_%[2]d"))
+		}
+		return append(load, "DROP TABLE "+list("q.many%d_%d"))
+	case "DROP DATABASE":
+		load = append(load, fmt.Sprintf("CREATE DATABASE many%d", n))
+		for i := range 10 {
+			load = append(load, fmt.Sprintf("CREATE TABLE many%d.t%d (a INT)", n, i))
+		}
+		return append(load, fmt.Sprintf("DROP DATABASE many%d", n))
+	case "DROP USER":
+		return append(load, "CREATE USER "+list("many%d_%d@localhost"), "DROP USER "+list("many%d_%d@localhost"))
+	default:
+		return append(load, "CREATE USER "+list("many%d_%d@localhost"))
+	}
 }
 
 // ours says whether a statement is lifeboat's own and not one of the log's.

@@ -120,8 +120,8 @@ func TestKilled(t *testing.T) {
 	})
 }
 
-// kill -9 of the target server at random times: lifeboat says so with exit
-// code 3, and goes on when the server is there again.
+// The target server ends at random times, by kill -9 or in good order: lifeboat
+// says so with exit code 3, and goes on when the server is there again.
 func TestServerKilled(t *testing.T) {
 	one(t, 0, func(t *testing.T, d server.Distribution) {
 		r := random(t)
@@ -135,11 +135,15 @@ func TestServerKilled(t *testing.T) {
 				p := rig.Launch(t, lifeboat, args...)
 				at := moment(r, whole)
 				time.Sleep(at)
-				if err := target.Kill(); err != nil {
+				stop, how := target.Kill, ""
+				if r.IntN(3) == 0 {
+					stop, how = func() error { return target.Shutdown(t.Context()) }, " in good order"
+				}
+				if err := stop(); err != nil {
 					t.Fatal(err)
 				}
 				res := p.Wait(t)
-				moments = append(moments, at.Round(time.Millisecond).String())
+				moments = append(moments, at.Round(time.Millisecond).String()+how)
 				early := res.Code == 1 && strings.Contains(res.Stderr, "connect to the target") // as if it had never been there
 				if res.Code != 3 && res.Code != 0 && !early {
 					t.Errorf("server %s: want exit code 3: %v", describe(moments), res)
