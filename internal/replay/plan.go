@@ -196,7 +196,7 @@ func (p *Plan) checkContinuity(found []*fileSurvey, stop Stop) error {
 		if err := errors.Join(until.Union(s.before), until.Union(s.ids)); err != nil {
 			return fail(Gap, binlog.At(s.file.At(0), err), "give the files of one log only")
 		}
-		if !until.Equal(next.Previous) && !(next.Previous.ContainsSet(until) && until.ContainsSet(next.Previous)) {
+		if !until.Equal(next.Previous) && (!next.Previous.ContainsSet(until) || !until.ContainsSet(next.Previous)) {
 			return fail(Gap, fmt.Errorf("%w: %s ends with %s, but %s begins after %s", binlog.ErrGap,
 				s.file.Name, until.String(), p.set.Files[n+1].Name, next.Previous.String()), "give the files between them too")
 		}

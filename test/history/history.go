@@ -189,8 +189,8 @@ func (h *History) newSession(ctx context.Context, db *sql.DB, id int) (*session,
 	if id > 0 { // without a default database, DATABASE() is not repeatable: mysqlbinlog cannot say so
 		s.exec("USE " + pick(h.random, h.maker.schemas))
 	}
-	if s.History.err != nil {
-		return nil, s.History.err
+	if s.err != nil {
+		return nil, s.err
 	}
 	return s, nil
 }

@@ -32,7 +32,7 @@ type session struct {
 
 // exec runs a statement and says whether the server took it.
 func (s *session) exec(query string) bool {
-	if s.History.err != nil {
+	if s.err != nil {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
@@ -40,7 +40,7 @@ func (s *session) exec(query string) bool {
 	_, err := s.conn.ExecContext(ctx, query)
 	s.entries = append(s.entries, Entry{s.id, query, err})
 	if err != nil && !refused(err) {
-		s.History.err = fmt.Errorf("statement %d in session %d: %w\n\t%.500s", len(s.entries)-1, s.id, err, query)
+		s.err = fmt.Errorf("statement %d in session %d: %w\n\t%.500s", len(s.entries)-1, s.id, err, query)
 	}
 	s.failing = err != nil
 	return err == nil
@@ -53,7 +53,7 @@ func (s *session) number(query string) (n int) {
 	var value sql.NullInt64
 	err := s.conn.QueryRowContext(s.ctx, query).Scan(&value)
 	if err != nil && !refused(err) && !errors.Is(err, sql.ErrNoRows) {
-		s.History.err = fmt.Errorf("session %d: %w\n\t%s", s.id, err, query)
+		s.err = fmt.Errorf("session %d: %w\n\t%s", s.id, err, query)
 	}
 	return int(value.Int64)
 }

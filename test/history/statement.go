@@ -240,7 +240,7 @@ func (s *session) loadData() {
 	s.exec("SET SESSION sql_mode = ''")
 	path := filepath.Join(s.dir, s.newName("load"))
 	if err := os.WriteFile(path, []byte(lines.String()), 0o644); err != nil {
-		s.History.err = err
+		s.err = err
 		return
 	}
 	if s.execf("LOAD DATA INFILE '%s' %s INTO TABLE %s CHARACTER SET utf8mb4 (what, v) SET v = v + 1",

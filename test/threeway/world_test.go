@@ -118,9 +118,10 @@ func logPosition(t *testing.T, db *sql.DB, d server.Distribution) (file string, 
 	}
 	targets[0], targets[1] = &file, &position
 	if !rows.Next() {
-		t.Fatalf("%s: nothing", query)
+		t.Fatalf("%s: nothing, %v", query, rows.Err())
 	}
 	must(t, rows.Scan(targets...))
+	must(t, rows.Err())
 	return file, position
 }
 

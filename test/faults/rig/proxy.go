@@ -83,7 +83,7 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return
 		}
-		server, err := new(net.Dialer).Dial("unix", p.upstream) //nolint:noctx // ends with the proxy
+		server, err := new(net.Dialer).Dial("unix", p.upstream)
 		if err != nil {
 			_ = client.Close()
 			continue
