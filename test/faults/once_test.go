@@ -93,7 +93,7 @@ func TestOnce(t *testing.T) {
 						continue
 					}
 					seen[moment] = true
-					if !everywhere && r.IntN(4) > 0 {
+					if !everywhere && r.IntN(6) > 0 {
 						continue
 					}
 					moments = append(moments, moment)
@@ -129,7 +129,7 @@ func TestServerKilledInDefinitions(t *testing.T) {
 		target := w.Target(t, t.TempDir())
 		proxy := rig.NewProxy(t, target.Socket())
 		args := command(w, proxy.DSN())
-		left := 2 * number("LIFEBOAT_SERVER_KILLS", serverKills)
+		left := number("LIFEBOAT_SERVER_KILLS", serverKills)
 		seen := map[string]bool{}
 		var moments []string
 		for left > 0 {
