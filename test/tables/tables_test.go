@@ -123,7 +123,9 @@ func TestOddTables(t *testing.T) {
 		if d.Flavor == server.MySQL { // tables without transactions are among them
 			args = append(args, "--gtid-mode=OFF", "--enforce-gtid-consistency=OFF")
 		}
-		src := reallog.Start(t, d, args...)
+		options := logOptions(d, rnd)
+		t.Logf("%v", options)
+		src := reallog.Start(t, d, append(args, options...)...)
 		target := servertest.Start(t, d, args[:1]...)
 		copied := servertest.Open(t, target, "")
 		setup := []string{"CREATE DATABASE d", "USE d"}
@@ -165,6 +167,19 @@ func TestOddTables(t *testing.T) {
 			}
 		}
 	})
+}
+
+// logOptions are one of the ways in which a log can be written.
+func logOptions(d server.Distribution, rnd *rand.Rand) []string {
+	options := []string{"--binlog-row-image=" + []string{"FULL", "FULL", "MINIMAL", "NOBLOB"}[rnd.IntN(4)]}
+	switch compressed := rnd.IntN(2) == 0; {
+	case compressed && d.Flavor == server.MySQL:
+		return append(options, "--binlog-transaction-compression=ON", "--binlog-row-value-options=PARTIAL_JSON")
+	case compressed:
+		return append(options, "--log-bin-compress=ON", "--log-bin-compress-min-len=10")
+	default:
+		return options
+	}
 }
 
 // run executes a random history; statements that meet a duplicate (or a NULL
