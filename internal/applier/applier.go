@@ -183,19 +183,30 @@ func Apply(ctx context.Context, sessions []*Session, lanes []Lane, opt Options) 
 }
 
 func (s *Session) apply(ctx context.Context, u Unit, opt Options) error {
+	retries := opt.Retries
+	if started(u) != "" {
+		retries = 0 // what it did before the error is not undone
+	}
+	err := s.Repeat(ctx, retries, func() error { return s.try(ctx, u, opt) })
+	if err != nil {
+		return fmt.Errorf("apply %s: %w", u.Describe(), err)
+	}
+	if opt.Applied != nil && !opt.Trial {
+		opt.Applied(u)
+	}
+	return nil
+}
+
+// Repeat calls try, which begins a transaction and ends it, and calls it again
+// after a deadlock or lock timeout, at most retries times.
+func (s *Session) Repeat(ctx context.Context, retries int, try func() error) error {
 	for attempt := 0; ; attempt++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		err := s.try(ctx, u, opt)
-		if err == nil {
-			if opt.Applied != nil && !opt.Trial {
-				opt.Applied(u)
-			}
-			return nil
-		}
-		if dbconn.Classify(err) != dbconn.Retry || attempt >= opt.Retries || started(u) != "" {
-			return fmt.Errorf("apply %s: %w", u.Describe(), err)
+		err := try()
+		if err == nil || dbconn.Classify(err) != dbconn.Retry || attempt >= retries {
+			return err
 		}
 		if err := backoff(ctx, attempt); err != nil {
 			return err

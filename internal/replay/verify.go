@@ -56,6 +56,9 @@ const (
 	sampleTables = 20     // tables that are, those with the most net rows
 	slimRows     = 100000 // rows from which on a scratch table is worth losing its secondary indexes
 	mismatches   = 3      // examples in the error
+
+	// Sessions share a scratch table, so their inserts can meet in its indexes.
+	verifyRetries = 30
 )
 
 // scratches are the scratch tables that stand for tables of the target. They
@@ -118,8 +121,9 @@ func (v *readBack) table(ctx context.Context, t *table, order []uint32, expect .
 	for _, s := range v.r.sessions {
 		g.Go(func() error {
 			for p := range parts {
-				if err := v.part(gctx, s, t, name, p.x, p.order); err != nil {
-					return err
+				err := s.Repeat(gctx, verifyRetries, func() error { return v.part(gctx, s, t, name, p.x, p.order) })
+				if err != nil {
+					return fmt.Errorf("verify %s: %w", t.name, err)
 				}
 			}
 			return nil
@@ -170,7 +174,9 @@ func (v *readBack) part(ctx context.Context, s *applier.Session, t *table, name 
 	if rerr := s.Exec(ctx, "ROLLBACK"); err == nil {
 		err = rerr
 	}
-	v.checked.Add(int64(n))
+	if err == nil {
+		v.checked.Add(int64(n))
+	}
 	return err
 }
 
@@ -199,7 +205,7 @@ func (v *readBack) fill(ctx context.Context, s *applier.Session, t *table, name 
 func (v *readBack) compare(ctx context.Context, s *applier.Session, t *table, name string, x expectation) error {
 	rows, err := s.Conn().QueryContext(ctx, t.mismatchQuery(name, x))
 	if err != nil {
-		return fmt.Errorf("verify %s: %w", t.name, err)
+		return err
 	}
 	defer func() { _ = rows.Close() }()
 	var found []string
@@ -218,7 +224,7 @@ func (v *readBack) compare(ctx context.Context, s *applier.Session, t *table, na
 		expectGone:   "was deleted in the log and is there",
 		expectBefore: "is not what the log begins with",
 	}[x]
-	err = fmt.Errorf("table %s: row with key %s %s", t.name, strings.Join(found, " / "), what)
+	err = fmt.Errorf("row with key %s %s", strings.Join(found, " / "), what)
 	if x == expectBefore {
 		return fail(Gap, err, "the start does not fit the backup, or the target was changed since")
 	}
