@@ -37,6 +37,10 @@ type badCase struct {
 	wrong, right []string
 	only         func(b *bed) bool
 	wholeCommand bool // args are the whole command line
+	// late: a statement is executed before there are rows to compare with the
+	// target, so the error comes behind it. Nothing but the rows of the log can
+	// tell that such a start is wrong: never silent, but not untouched.
+	late bool
 }
 
 func code(list ...int) []int { return list }
@@ -51,9 +55,11 @@ func (c badCase) run(t *testing.T, b *bed) {
 	r := rig.Run(t, lifeboat, c.complete(b, args)...)
 	c.check(t, r)
 	if diff := changes(before, b.look(t)); len(diff) > 0 {
+		if b.broken = true; c.late {
+			return
+		}
 		slices.Sort(diff)
 		t.Errorf("the target was changed:\n\t%s\n%v", strings.Join(diff, "\n\t"), r)
-		b.broken = true
 		return
 	}
 	servertest.Exec(t, b.db, c.right...)
@@ -296,7 +302,7 @@ var startCases = []badCase{
 	{name: "start too early, at a definition", codes: code(gap), says: `start`, args: func(_ *testing.T, b *bed) []string {
 		return append([]string{"--from", filepath.Base(b.Setup) + ":4", b.Setup}, b.Logs...)
 	}},
-	{name: "start too early, at a statement", codes: code(gap), says: `start`, args: func(_ *testing.T, b *bed) []string {
+	{name: "start too early, at a statement", codes: code(gap), says: `start`, late: true, args: func(_ *testing.T, b *bed) []string {
 		return append([]string{"--from", b.marks["early statement"], b.Setup}, b.Logs...)
 	}},
 	{name: "start too late", codes: code(gap), says: `late`, only: knows, args: func(_ *testing.T, b *bed) []string {
