@@ -35,7 +35,7 @@ func (r *runner) barrier(ctx context.Context, t *txn.Transaction) error {
 	after.Counts.Bytes += t.End - t.Start
 	fresh := r.fresh
 	r.fresh = false // what is sent may happen, even if no answer comes
-	err := r.serial.run(ctx, t, r.createDone == t.EndPosition(), func(q checkpointExecer) error { return checkpoint.Save(ctx, q, after) })
+	err := r.serial.run(ctx, t, r.again == t.EndPosition(), func(q checkpointExecer) error { return checkpoint.Save(ctx, q, after) })
 	if err != nil {
 		r.fresh = fresh && dbconn.Number(err) != 0 // the server says that it did not
 		return r.barrierError(t, err)
@@ -70,8 +70,8 @@ func (r *runner) barrierError(t *txn.Transaction, err error) error {
 // announceBarrier notes what is about to happen, where a crash would leave
 // open whether it did: DDL, and changes of tables without transactions.
 func (r *runner) announceBarrier(ctx context.Context, conn *sql.Conn, t *txn.Transaction) error {
-	if r.createDone == t.EndPosition() {
-		return nil // announced by the run that made the table
+	if r.again == t.EndPosition() {
+		return nil // announced by the run that began it
 	}
 	st := &r.state
 	st.End = t.EndPosition()
@@ -115,10 +115,11 @@ func (r *runner) inFlight(t *txn.Transaction) bool {
 	}
 	if t.EndPosition() == r.doneDDL {
 		r.doneDDL = binlog.Position{}
-		if r.srv.Flavor == gtid.MariaDB && t.CreatesTable() {
+		if r.srv.Flavor == gtid.MariaDB && t.CreatesTable() || t.Piecewise() {
 			// The table is made; its rows commit with the checkpoint, so they are
-			// not there yet.
-			r.createDone = t.EndPosition()
+			// not there yet. Or some of the statement's objects are done, and
+			// nobody knows whether all are.
+			r.again = t.EndPosition()
 			return false
 		}
 		r.state.Phase, r.state.Next = checkpoint.Idle, t.EndPosition()

@@ -73,24 +73,24 @@ type runner struct {
 	env      *env
 	d        dialect
 
-	state      checkpoint.State
-	fresh      bool // nothing has been applied by this checkpoint
-	untested   bool // no window has been compared with the target yet
-	created    bool // the checkpoint schema is there
-	skip       gtid.Set
-	applied    gtid.Set // contained before the window being read
-	sticky     map[string]bool
-	win        *window
-	winStart   binlog.Position
-	winEnd     binlog.Position
-	winIDs     gtid.Set
-	lanes      map[string]string
-	pending    chan error        // the window that is being applied
-	notRead    map[string]string // tables that --verify cannot read back, and why
-	scratch    scratches         // tables of --verify and of the look before the first write
-	readBack   int64             // rows that were read back and compared
-	createDone binlog.Position   // end of a CREATE TABLE … SELECT of which only the rows are missing
-	doneDDL    binlog.Position   // end of a DDL statement that was in flight and is done
+	state    checkpoint.State
+	fresh    bool // nothing has been applied by this checkpoint
+	untested bool // no window has been compared with the target yet
+	created  bool // the checkpoint schema is there
+	skip     gtid.Set
+	applied  gtid.Set // contained before the window being read
+	sticky   map[string]bool
+	win      *window
+	winStart binlog.Position
+	winEnd   binlog.Position
+	winIDs   gtid.Set
+	lanes    map[string]string
+	pending  chan error        // the window that is being applied
+	notRead  map[string]string // tables that --verify cannot read back, and why
+	scratch  scratches         // tables of --verify and of the look before the first write
+	readBack int64             // rows that were read back and compared
+	again    binlog.Position   // end of a CREATE TABLE … SELECT of which only the rows are missing
+	doneDDL  binlog.Position   // end of a DDL statement that was in flight and is done
 }
 
 func (r *runner) run(ctx context.Context) error {

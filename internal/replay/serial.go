@@ -93,17 +93,18 @@ func (s *serial) loadCollations(ctx context.Context) error {
 // run executes a transaction. before is executed inside it, in front of the
 // COMMIT, unless the transaction commits by itself.
 //
-// skipCreate leaves out the CREATE TABLE of a CREATE TABLE … SELECT, which an
-// earlier run has executed.
-func (s *serial) run(ctx context.Context, t *txn.Transaction, skipCreate bool, before func(checkpointExecer) error) error {
+// again says that an earlier run was interrupted in this transaction, and its
+// statement has had an effect: the CREATE TABLE of a CREATE TABLE … SELECT is
+// left out, and a statement that works piece by piece may find pieces done.
+func (s *serial) run(ctx context.Context, t *txn.Transaction, again bool, before func(checkpointExecer) error) error {
 	ses, th, err := s.sessionFor(ctx, t)
 	if err != nil {
 		return err
 	}
 	if t.Kind == txn.DDL {
-		err = s.events(ctx, ses, t, false)
+		err = s.events(ctx, ses, t, again)
 	} else {
-		err = s.inTransaction(ctx, ses, t, skipCreate, before)
+		err = s.inTransaction(ctx, ses, t, again, before)
 	}
 	if err != nil {
 		return err
@@ -119,9 +120,9 @@ type checkpointExecer interface {
 
 const serialRetries = 20
 
-func (s *serial) inTransaction(ctx context.Context, ses *applier.Session, t *txn.Transaction, skipCreate bool, before func(checkpointExecer) error) error {
+func (s *serial) inTransaction(ctx context.Context, ses *applier.Session, t *txn.Transaction, again bool, before func(checkpointExecer) error) error {
 	for attempt := 0; ; attempt++ {
-		err := s.attempt(ctx, ses, t, skipCreate, before)
+		err := s.attempt(ctx, ses, t, again, before)
 		if err == nil || dbconn.Classify(err) != dbconn.Retry || attempt >= serialRetries || t.CreatesTable() {
 			return err
 		}
@@ -131,11 +132,11 @@ func (s *serial) inTransaction(ctx context.Context, ses *applier.Session, t *txn
 	}
 }
 
-func (s *serial) attempt(ctx context.Context, ses *applier.Session, t *txn.Transaction, skipCreate bool, before func(checkpointExecer) error) error {
+func (s *serial) attempt(ctx context.Context, ses *applier.Session, t *txn.Transaction, again bool, before func(checkpointExecer) error) error {
 	if err := ses.Exec(ctx, "BEGIN"); err != nil {
 		return err
 	}
-	if err := s.events(ctx, ses, t, skipCreate); err != nil {
+	if err := s.events(ctx, ses, t, again); err != nil {
 		return err
 	}
 	if t.RolledBack {
@@ -156,13 +157,13 @@ func (s *serial) attempt(ctx context.Context, ses *applier.Session, t *txn.Trans
 }
 
 // events sends a transaction's events in order.
-func (s *serial) events(ctx context.Context, ses *applier.Session, t *txn.Transaction, skipCreate bool) error {
+func (s *serial) events(ctx context.Context, ses *applier.Session, t *txn.Transaction, again bool) error {
 	for i := 0; i < len(t.Events); i++ {
 		ev := &t.Events[i]
 		var err error
 		switch ev.Type {
 		case binlog.QueryEvent:
-			err = s.query(ctx, ses, ev, skipCreate)
+			err = s.query(ctx, ses, ev, again)
 		case binlog.IntvarEvent:
 			err = s.intvar(ctx, ses, ev)
 		case binlog.RandEvent:
@@ -211,12 +212,12 @@ func (s *serial) rows(ctx context.Context, ses *applier.Session, events []binlog
 	return g.write(events[maps:], func(group []byte) error { return ses.Binlog(ctx, group) })
 }
 
-func (s *serial) query(ctx context.Context, ses *applier.Session, ev *binlog.Event, skipCreate bool) error {
+func (s *serial) query(ctx context.Context, ses *applier.Session, ev *binlog.Event, again bool) error {
 	q, err := binlog.DecodeQuery(ev.Body, 0)
 	if err != nil {
 		return err
 	}
-	if skipCreate && txn.IsCreateTable(q.SQL) {
+	if again && txn.IsCreateTable(q.SQL) {
 		return nil
 	}
 	c, err := txn.ParseContext(q.Status)
@@ -232,6 +233,9 @@ func (s *serial) query(ctx context.Context, ses *applier.Session, ev *binlog.Eve
 	if q.ErrorCode != 0 && dbconn.Number(err) == q.ErrorCode {
 		return nil // it failed on the source in the same way
 	}
+	if again && pieceDone[dbconn.Number(err)] {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("statement %q: %w", excerpt(q.SQL), err)
 	}
@@ -240,6 +244,11 @@ func (s *serial) query(ctx context.Context, ses *applier.Session, ev *binlog.Eve
 	}
 	return nil
 }
+
+// pieceDone are the errors of a statement that works piece by piece and finds
+// pieces done: no such database, table, user, grant, sequence or view; user
+// exists (errmsg files of both vendors).
+var pieceDone = map[uint16]bool{1008: true, 1051: true, 1141: true, 1147: true, 1269: true, 1396: true, 1403: true, 4091: true, 4092: true}
 
 func excerpt(text []byte) string {
 	const most = 120

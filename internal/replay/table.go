@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
+	"strings"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/collation"
@@ -148,13 +149,15 @@ func (f *folders) textPart(ctx context.Context, c schema.Column, part rowimage.K
 func (t *table) decide(ctx context.Context, w *window, r *binlog.RowsBody) error {
 	family, inFamily := w.env.families[t.name]
 	switch {
+	case !t.def.Transactional():
+		t.way, t.lane, t.why = verbatim, nontransactional, "engine "+t.def.Engine
+		return nil
+	case t.oldTemporal():
+		return t.keepVerbatim("temporal column in the format of MariaDB before 10.1")
 	case t.def.Sequence:
 		return t.keepVerbatim("sequence")
 	case t.def.SystemVersioned:
 		return t.keepVerbatim("system-versioned table")
-	case !t.def.Transactional():
-		t.way, t.lane, t.why = verbatim, nontransactional, "engine "+t.def.Engine
-		return nil
 	case inFamily && (r.Flags&binlog.RowsSQLForeignKey == 0 || w.sticky[t.name.String()]):
 		t.way, t.lane, t.why = verbatim, "family "+family.String(), "foreign keys that cascade inside the engine"
 		t.cascades = true
@@ -165,6 +168,20 @@ func (t *table) decide(ctx context.Context, w *window, r *binlog.RowsBody) error
 		return t.keepVerbatim("partial row images")
 	}
 	return t.decideKey(ctx, w)
+}
+
+// oldTemporal reports whether the table has a temporal column with a fraction
+// in MariaDB's format from before 10.1, whose cells' length no log tells.
+func (t *table) oldTemporal() bool {
+	for i, typ := range t.tm.Types {
+		switch typ {
+		case rowimage.TypeTimestamp, rowimage.TypeTime, rowimage.TypeDatetime:
+			if i < len(t.def.Columns) && strings.Contains(t.def.Columns[i].ColumnType, "(") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // nontransactional is the lane of all tables whose changes no transaction

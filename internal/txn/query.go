@@ -94,6 +94,26 @@ func (t *Transaction) CreatesTable() bool {
 	return false
 }
 
+// Piecewise reports whether the transaction is a statement on several objects
+// that a crash can leave half done (MariaDB drops a database table by table),
+// and that can be executed again, if it is no error that pieces are done.
+func (t *Transaction) Piecewise() bool {
+	if t.Kind != DDL || len(t.Events) == 0 {
+		return false
+	}
+	q, err := binlog.DecodeQuery(t.Events[len(t.Events)-1].Body, 0)
+	if err != nil {
+		return false
+	}
+	switch Verb(q.SQL) {
+	case "DROP DATABASE", "DROP SCHEMA", "DROP TABLE", "DROP TABLES", "DROP VIEW", "DROP SEQUENCE",
+		"CREATE USER", "DROP USER", "ALTER USER", "CREATE ROLE", "DROP ROLE", "GRANT", "REVOKE":
+		return true
+	default:
+		return false
+	}
+}
+
 // CheckContext reports the first statement whose session state is not
 // understood, so that it is refused before anything is executed.
 func (t *Transaction) CheckContext() error {
