@@ -247,8 +247,8 @@ func (s *serial) query(ctx context.Context, ses *applier.Session, ev *binlog.Eve
 
 // pieceDone are the errors of a statement that works piece by piece and finds
 // pieces done: no such database, table, user, grant, sequence or view; user
-// exists (errmsg files of both vendors).
-var pieceDone = map[uint16]bool{1008: true, 1051: true, 1141: true, 1147: true, 1269: true, 1396: true, 1403: true, 4091: true, 4092: true}
+// exists; no such role, role not granted (errmsg files of both vendors).
+var pieceDone = map[uint16]bool{1008: true, 1051: true, 1141: true, 1147: true, 1269: true, 1396: true, 1403: true, 1959: true, 1962: true, 4091: true, 4092: true}
 
 func excerpt(text []byte) string {
 	const most = 120
