@@ -21,7 +21,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"time"
 	"unsafe"
 
@@ -281,17 +280,4 @@ func IsSchemaMismatch(err error) bool {
 // Lost reports whether the error means that the connection is gone.
 func Lost(err error) bool {
 	return err != nil && !errors.Is(err, context.Canceled) && dbconn.Classify(err) == dbconn.Connection
-}
-
-// Quote makes a string literal that holds in every sql_mode: hexadecimal.
-func Quote(s string) string {
-	var b strings.Builder
-	b.WriteString("X'")
-	const digits = "0123456789abcdef"
-	for i := range len(s) {
-		b.WriteByte(digits[s[i]>>4])
-		b.WriteByte(digits[s[i]&15])
-	}
-	b.WriteByte('\'')
-	return b.String()
 }

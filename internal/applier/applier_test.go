@@ -433,9 +433,3 @@ func TestNobodyToApply(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func TestQuote(t *testing.T) {
-	if got := applier.Quote("a'\x00\xff"); got != "X'612700ff'" {
-		t.Error(got)
-	}
-}

@@ -12,6 +12,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -186,12 +187,14 @@ func classifyLocal(err error) Class {
 	for _, lost := range []error{
 		driver.ErrBadConn, sql.ErrConnDone, io.EOF, io.ErrUnexpectedEOF,
 		mysql.ErrInvalidConn, mysql.ErrMalformPkt, mysql.ErrPktSync, mysql.ErrPktSyncMul, mysql.ErrBusyBuffer,
+		syscall.EPIPE, syscall.ECONNRESET,
 	} {
 		if errors.Is(err, lost) {
 			return Connection
 		}
 	}
-	var network net.Error
+	// Not net.Error: that is what the error of a missing file is, too.
+	var network *net.OpError
 	if errors.As(err, &network) {
 		return Connection
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/lifeboat-db/lifeboat/internal/applier"
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/checkpoint"
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
@@ -35,7 +36,7 @@ func (r *runner) barrier(ctx context.Context, t *txn.Transaction) error {
 	after.Counts.Bytes += t.End - t.Start
 	fresh := r.fresh
 	r.fresh = false // what is sent may happen, even if no answer comes
-	err := r.serial.run(ctx, t, r.again == t.EndPosition(), func(q checkpointExecer) error { return checkpoint.Save(ctx, q, after) })
+	err := r.serial.run(ctx, t, r.again == t.EndPosition(), func(q checkpoint.Execer) error { return checkpoint.Save(ctx, q, after) })
 	if err != nil {
 		r.fresh = fresh && dbconn.Number(err) != 0 // the server says that it did not
 		return r.barrierError(t, err)
@@ -56,7 +57,7 @@ func (r *runner) barrier(ctx context.Context, t *txn.Transaction) error {
 }
 
 func (r *runner) barrierError(t *txn.Transaction, err error) error {
-	if isConnectionError(err) || errors.Is(err, context.Canceled) {
+	if applier.Lost(err) || errors.Is(err, context.Canceled) {
 		return binlog.At(t.Position(), err)
 	}
 	class := Failed

@@ -11,13 +11,9 @@ package replay
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"runtime/debug"
-	"syscall"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -89,7 +85,7 @@ type runner struct {
 	notRead  map[string]string // tables that --verify cannot read back, and why
 	scratch  scratches         // tables of --verify and of the look before the first write
 	readBack int64             // rows that were read back and compared
-	again    binlog.Position   // end of a CREATE TABLE … SELECT of which only the rows are missing
+	again    binlog.Position   // end of a transaction that an earlier run began and may have left half done
 	doneDDL  binlog.Position   // end of a DDL statement that was in flight and is done
 }
 
@@ -112,7 +108,7 @@ func (r *runner) run(ctx context.Context) error {
 	if err == nil {
 		return r.end(ctx)
 	}
-	if r.fresh && r.created && !isConnectionError(err) {
+	if r.fresh && r.created && !applier.Lost(err) {
 		r.undo()
 	} else {
 		r.leave()
@@ -171,17 +167,9 @@ func (r *runner) explain(ctx context.Context, err error) error {
 		return fail(NoSpace, err, "free space on the target, then run the same command again to resume")
 	case dbconn.Classify(err) == dbconn.Privilege:
 		return fail(Storage, err, "")
-	case isConnectionError(err):
+	case applier.Lost(err):
 		return fail(Interrupted, fmt.Errorf("the target went away: %w", err), "start it, then run the same command again to resume")
 	default:
 		return err
 	}
-}
-
-// isConnectionError tells a lost server from errors of our own.
-func isConnectionError(err error) bool {
-	var ne *net.OpError
-	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) || errors.As(err, &ne) ||
-		errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) ||
-		dbconn.Number(err) != 0 && dbconn.Classify(err) == dbconn.Connection
 }

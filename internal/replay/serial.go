@@ -7,6 +7,7 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/applier"
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/checkpoint"
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/txn"
@@ -96,7 +97,7 @@ func (s *serial) loadCollations(ctx context.Context) error {
 // again says that an earlier run was interrupted in this transaction, and its
 // statement has had an effect: the CREATE TABLE of a CREATE TABLE … SELECT is
 // left out, and a statement that works piece by piece may find pieces done.
-func (s *serial) run(ctx context.Context, t *txn.Transaction, again bool, before func(checkpointExecer) error) error {
+func (s *serial) run(ctx context.Context, t *txn.Transaction, again bool, before func(checkpoint.Execer) error) error {
 	ses, th, err := s.sessionFor(ctx, t)
 	if err != nil {
 		return err
@@ -112,27 +113,26 @@ func (s *serial) run(ctx context.Context, t *txn.Transaction, again bool, before
 	return s.trackTemporary(t, th)
 }
 
-type checkpointExecer interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}
-
 const serialRetries = 20
 
-func (s *serial) inTransaction(ctx context.Context, ses *applier.Session, t *txn.Transaction, again bool, before func(checkpointExecer) error) error {
-	for attempt := 0; ; attempt++ {
+func (s *serial) inTransaction(ctx context.Context, ses *applier.Session, t *txn.Transaction, again bool, before func(checkpoint.Execer) error) error {
+	retries := serialRetries
+	if t.CreatesTable() {
+		retries = 0 // the table would be in the way
+	}
+	return ses.Repeat(ctx, retries, func() error {
 		err := s.attempt(ctx, ses, t, again, before)
-		if err == nil || dbconn.Classify(err) != dbconn.Retry || attempt >= serialRetries || t.CreatesTable() {
+		if err == nil || dbconn.Classify(err) != dbconn.Retry {
 			return err
 		}
 		if rerr := ses.Exec(ctx, "ROLLBACK"); rerr != nil {
 			return rerr
 		}
-	}
+		return err
+	})
 }
 
-func (s *serial) attempt(ctx context.Context, ses *applier.Session, t *txn.Transaction, again bool, before func(checkpointExecer) error) error {
+func (s *serial) attempt(ctx context.Context, ses *applier.Session, t *txn.Transaction, again bool, before func(checkpoint.Execer) error) error {
 	if err := ses.Exec(ctx, "BEGIN"); err != nil {
 		return err
 	}
