@@ -35,6 +35,7 @@ var rooms = map[string]int{
 	"internal/rowimage": 2,
 	"internal/schema":   2,
 	"internal/txn":      2,
+	"internal/guard":    2,
 
 	"internal/netchange":  3,
 	"internal/checkpoint": 3,
