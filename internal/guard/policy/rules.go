@@ -3,11 +3,11 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"cel.dev/cel-go/cel"
-
-	"github.com/lifeboat-db/lifeboat/internal/guard/fact"
+	"cel.dev/cel-go/ext"
 )
 
 // Rule is a configured reason to deny, in the Common Expression Language.
@@ -55,7 +55,8 @@ func Compile(rules []Rule) (*Rules, error) {
 		cel.Variable("machine", cel.StringType),
 		cel.Variable("whole_machine", cel.BoolType),
 		cel.Variable("devices", cel.ListType(cel.StringType)),
-		cel.Variable("facts", cel.ListType(cel.MapType(cel.StringType, cel.DynType))),
+		ext.NativeTypes(reflect.TypeFor[ruleFact](), ext.ParseStructTags(true)),
+		cel.Variable("facts", cel.ListType(cel.ObjectType("policy.ruleFact"))),
 		cel.ParserExpressionSizeLimit(ruleLength),
 	)
 	if err != nil {
@@ -126,10 +127,24 @@ func (c compiled) eval(input map[string]any) (bool, error) {
 	return deny, nil
 }
 
+// ruleFact is a fact as rules see it. The type is known to CEL, so that a
+// misspelt field is an error when the configuration is read.
+type ruleFact struct {
+	Probe    string            `cel:"probe"`
+	Kind     string            `cel:"kind"`
+	Verdict  string            `cel:"verdict"`
+	Subject  string            `cel:"subject"`
+	Summary  string            `cel:"summary"`
+	Evidence map[string]string `cel:"evidence"`
+}
+
 func ruleInput(in Input) map[string]any {
-	facts := make([]map[string]any, len(in.Facts))
+	facts := make([]ruleFact, len(in.Facts))
 	for i, f := range in.Facts {
-		facts[i] = factInput(f)
+		facts[i] = ruleFact{
+			Probe: f.Probe, Kind: string(f.Kind), Verdict: f.Verdict.String(),
+			Subject: f.Subject, Summary: f.Summary, Evidence: f.Evidence,
+		}
 	}
 	devices := in.Scope.Devices
 	if devices == nil {
@@ -141,18 +156,5 @@ func ruleInput(in Input) map[string]any {
 		"whole_machine": in.Scope.WholeMachine(),
 		"devices":       devices,
 		"facts":         facts,
-	}
-}
-
-// factInput makes a fact's object. The evidence is a map of any: cel-go 0.33
-// finds no overload of int() for the strings of a map[string]string.
-func factInput(f fact.Fact) map[string]any {
-	evidence := make(map[string]any, len(f.Evidence))
-	for name, value := range f.Evidence {
-		evidence[name] = value
-	}
-	return map[string]any{
-		"probe": f.Probe, "kind": string(f.Kind), "verdict": f.Verdict.String(),
-		"subject": f.Subject, "summary": f.Summary, "evidence": evidence,
 	}
 }
