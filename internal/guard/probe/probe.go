@@ -16,6 +16,16 @@ type Question struct {
 	// Facts are those of the probes that ran before: the server probe asks the
 	// engines that the process probes have found.
 	Facts []fact.Fact
+	// Held are the files whose engine locks the gate itself holds while it
+	// looks a second time: nobody else can hold them. The guard's own process
+	// has them open.
+	Held []FileID
+}
+
+// FileID is a file's identity, as stat(2) gives it.
+type FileID struct {
+	Dev uint64 // st_dev
+	Ino uint64 // st_ino
 }
 
 // Probe looks at one side of the machine.
