@@ -1,0 +1,134 @@
+package gate
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/guard/operation"
+)
+
+func process(t *testing.T) Process {
+	t.Helper()
+	return Process{Journal: &Journal{Dir: t.TempDir()}, Now: time.Now}
+}
+
+func shell(t *testing.T, p Process, script string) (Child, string, string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	child := p.Run(t.Context(), Command{
+		Argv: []string{"/bin/sh", "-c", script}, Operation: operation.Wipe, Output: Output{Stdout: &stdout, Stderr: &stderr},
+	})
+	return child, stdout.String(), stderr.String()
+}
+
+func TestChildStatus(t *testing.T) {
+	for script, want := range map[string]string{
+		"exit 0":        "exit status 0",
+		"exit 3":        "exit status 3",
+		"exit 255":      "exit status 255",
+		"kill -9 $$":    "ended by signal: killed",
+		"kill -TERM $$": "ended by signal: terminated",
+	} {
+		p := process(t)
+		child, _, _ := shell(t, p, script)
+		if child.String() != want || child.Succeeded() != (script == "exit 0") {
+			t.Errorf("%s: %s, succeeded %v", script, child, child.Succeeded())
+		}
+		if _, _, left, err := p.Journal.Running(); left || err != nil {
+			t.Errorf("%s: the journal still has it: %v", script, err)
+		}
+	}
+}
+
+// TestChildSeesNothing: the environment is scrubbed, there is no input, and no
+// descriptor of the guard's.
+func TestChildSeesNothing(t *testing.T) {
+	t.Setenv("LD_PRELOAD", "")
+	t.Setenv("SECRET", "secret")
+	f, err := os.Open("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	_, stdout, stderr := shell(t, process(t), `env | sort; pwd; cat; ls /proc/$$/fd; echo error >&2`)
+	lines := strings.Split(stdout, "\n")
+	if !strings.HasPrefix(lines[0], "HOME=/root") || strings.Contains(stdout, "SECRET") || stderr != "error\n" {
+		t.Errorf("%s\n%s", stdout, stderr)
+	}
+	if want := "0\n1\n2\n"; !strings.HasSuffix(stdout, "/\n"+want) {
+		t.Errorf("descriptors: %s", stdout)
+	}
+}
+
+func TestChildCannotBeStarted(t *testing.T) {
+	p := process(t)
+	child := p.Run(t.Context(), Command{Argv: []string{"/nonexistent"}})
+	if child.Started || child.Error == "" {
+		t.Errorf("%+v", child)
+	}
+	p.Journal.Dir = filepath.Join(p.Journal.Dir, "file")
+	if err := os.WriteFile(p.Journal.Dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if child := p.Run(t.Context(), Command{Argv: []string{"/bin/true"}}); child.Started || child.Error == "" {
+		t.Errorf("without a journal: %+v", child)
+	}
+}
+
+// TestLeftBehind: a command that leaves something running keeps the machine
+// busy until that has ended.
+func TestLeftBehind(t *testing.T) {
+	p := process(t)
+	child, stdout, _ := shell(t, p, `sleep 60 >/dev/null 2>&1 & echo $!`)
+	if child.Succeeded() || !strings.Contains(child.Error, strings.TrimSpace(stdout)) {
+		t.Errorf("%+v", child)
+	}
+	told := 0
+	abandoned := func() bool {
+		_, running := p.Journal.Abandoned(func(Entry) error { told++; return nil })
+		return running
+	}
+	if !abandoned() {
+		t.Fatal("the machine is free")
+	}
+	_, pids, _, err := p.Journal.Running()
+	if err != nil || len(pids) != 1 {
+		t.Fatal(pids, err)
+	}
+	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for abandoned() {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if told != 1 {
+		t.Errorf("told %d times", told)
+	}
+}
+
+func TestJournalDamaged(t *testing.T) {
+	j := &Journal{Dir: t.TempDir()}
+	for _, text := range []string{"", "{", "{}", `{"run":""}`} {
+		if err := os.WriteFile(j.path(), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if what, running := j.Abandoned(func(Entry) error { return nil }); !running || !strings.Contains(what, "damaged") {
+			t.Errorf("%q: %s %v", text, what, running)
+		}
+	}
+	if err := os.WriteFile(j.path(), []byte(`{"run":"x"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, running := j.Abandoned(func(Entry) error { return errors.New("no audit") }); !running {
+		t.Error("the entry has ended unrecorded")
+	}
+	if _, running := j.Abandoned(func(Entry) error { return nil }); running {
+		t.Error("the entry has not ended")
+	}
+}

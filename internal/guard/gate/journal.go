@@ -1,0 +1,203 @@
+package gate
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/guard/operation"
+)
+
+// Journal remembers the running command, so that an agent that is started anew
+// knows of it. Below its directory:
+//
+//	running.json           an Entry: written before the command starts, removed after its end
+//	runs/RUN.stdout        output of a command
+//	runs/RUN.stderr
+type Journal struct {
+	Dir  string
+	Proc string // where procfs is; /proc if empty
+}
+
+// Entry is a running command.
+type Entry struct {
+	Run       string              `json:"run"` // 128 random bits, hexadecimal
+	Operation operation.Operation `json:"operation"`
+	Argv      []string            `json:"argv"`
+	Token     int64               `json:"token,omitempty"`
+	Begin     time.Time           `json:"begin"`
+}
+
+// marker is an environment variable that the command and whatever it starts
+// carry: by it a later agent finds them.
+func (e Entry) marker() string { return "LIFEBOAT_GUARD_RUN=" + e.Run }
+
+func (j *Journal) path() string { return filepath.Join(j.Dir, "running.json") }
+
+// keptRuns is how many commands' outputs are kept.
+const keptRuns = 50
+
+func (j *Journal) begin(c Command, now time.Time) (Entry, error) {
+	e := Entry{Run: newRun(now), Operation: c.Operation, Argv: c.Argv, Token: c.Token, Begin: now}
+	text, err := json.Marshal(e)
+	if err != nil {
+		return Entry{}, err
+	}
+	if err := os.MkdirAll(filepath.Join(j.Dir, "runs"), 0o700); err != nil {
+		return Entry{}, err
+	}
+	j.prune()
+	if err := writeSynced(j.path(), text); err != nil {
+		return Entry{}, fmt.Errorf("journal: %w", err)
+	}
+	return e, nil
+}
+
+func newRun(now time.Time) string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand
+	return now.UTC().Format("20060102T150405") + "-" + fmt.Sprintf("%x", b)
+}
+
+// finish ends the entry of a command that has ended, unless something that it
+// has started still runs: then the machine stays busy (Abandoned) until that
+// has ended as well.
+func (j *Journal) finish(e Entry) error {
+	pids, err := j.processes(e.marker())
+	if err == nil && len(pids) > 0 { //check:journal-left-behind
+		err = fmt.Errorf("the command has ended, but processes %v that it has started still run", pids)
+	}
+	if err != nil {
+		return err
+	}
+	return j.end()
+}
+
+// end is called when nothing of the command can run any more.
+func (j *Journal) end() error {
+	if err := os.Remove(j.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return syncDir(j.Dir)
+}
+
+func (j *Journal) outputs(run string) (stdout, stderr *os.File, err error) {
+	open := func(suffix string) (*os.File, error) {
+		return os.OpenFile(filepath.Join(j.Dir, "runs", run+suffix), os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
+	}
+	if stdout, err = open(".stdout"); err != nil {
+		return nil, nil, err
+	}
+	if stderr, err = open(".stderr"); err != nil {
+		return nil, nil, errors.Join(err, stdout.Close())
+	}
+	return stdout, stderr, nil
+}
+
+// prune removes the oldest outputs. What cannot be removed stays.
+func (j *Journal) prune() {
+	entries, err := os.ReadDir(filepath.Join(j.Dir, "runs")) // sorted: by time
+	if err != nil {
+		return
+	}
+	for _, e := range entries[:max(0, len(entries)-2*keptRuns)] {
+		_ = os.Remove(filepath.Join(j.Dir, "runs", e.Name()))
+	}
+}
+
+// Running returns the entry that an earlier agent has left, if there is one,
+// and the processes that still belong to it. A journal that cannot be read is
+// an error: then nobody knows what runs.
+func (j *Journal) Running() (entry Entry, pids []int, left bool, err error) {
+	text, err := os.ReadFile(j.path())
+	if errors.Is(err, fs.ErrNotExist) {
+		return Entry{}, nil, false, nil
+	}
+	if err != nil {
+		return Entry{}, nil, true, err
+	}
+	if err := json.Unmarshal(text, &entry); err != nil || entry.Run == "" { //check:journal-damaged
+		return Entry{}, nil, true, fmt.Errorf("%s is damaged: find out whether its command still runs, then remove it", j.path())
+	}
+	pids, err = j.processes(entry.marker())
+	return entry, pids, true, err
+}
+
+// processes finds those whose environment holds the marker.
+func (j *Journal) processes(marker string) (pids []int, err error) {
+	proc := j.Proc
+	if proc == "" {
+		proc = "/proc"
+	}
+	entries, err := os.ReadDir(proc)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		environ, err := os.ReadFile(filepath.Join(proc, e.Name(), "environ"))
+		if err != nil {
+			continue // it has ended
+		}
+		if slices.ContainsFunc(bytes.Split(environ, []byte{0}), func(v []byte) bool { return string(v) == marker }) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+// Abandoned says, for Gate.Abandoned, whether the command of an earlier agent
+// still runs. It ends the entry when it does not, after told has recorded that
+// the outcome is unknown.
+func (j *Journal) Abandoned(told func(Entry) error) (what string, running bool) {
+	entry, pids, left, err := j.Running()
+	switch {
+	case err != nil:
+		return err.Error(), true
+	case !left:
+		return "", false
+	case len(pids) > 0: //check:journal-still-runs
+		return fmt.Sprintf("%s %s, processes %v", entry.Operation, strings.Join(entry.Argv, " "), pids), true
+	}
+	if err := errors.Join(told(entry), j.end()); err != nil {
+		return err.Error(), true
+	}
+	return "", false
+}
+
+// writeSynced replaces a file, whole or not at all, and has it on disk.
+func writeSynced(path string, text []byte) error {
+	temporary := path + ".new"
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(temporary, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,50 @@
+package gate
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/lifeboat-db/lifeboat/internal/guard/policy"
+)
+
+// turn is the machine's mutex: one operation at a time. A command that was
+// started before the agent was restarted keeps it.
+type turn struct {
+	mu    sync.Mutex
+	taken bool
+	// Abandoned reports whether a command of an earlier agent still runs.
+	abandoned func() (string, bool)
+}
+
+// take returns a denial if it is somebody else's turn.
+func (t *turn) take() *policy.Denial {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.taken { //check:turn-taken
+		return busy("another operation is going on on this machine; ask again when it has ended")
+	}
+	if t.abandoned != nil {
+		if what, running := t.abandoned(); running { //check:turn-abandoned
+			return busy(fmt.Sprintf("a command that an earlier agent has started still runs: %s", what))
+		}
+	}
+	t.taken = true
+	return nil
+}
+
+func (t *turn) release() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.taken = false
+}
+
+func busy(why string) *policy.Denial {
+	return &policy.Denial{Code: "busy", Class: policy.Busy, Summary: why}
+}
+
+// Abandoned makes the gate busy as long as f says that a command is running.
+func (g *Gate) Abandoned(f func() (what string, running bool)) {
+	g.turn.mu.Lock()
+	defer g.turn.mu.Unlock()
+	g.turn.abandoned = f
+}
