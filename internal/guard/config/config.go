@@ -58,6 +58,9 @@ type Config struct {
 	Rules []policy.Rule `yaml:"rules"`
 	// Interlock is the set this machine belongs to; absent: none.
 	Interlock *Interlock `yaml:"interlock"`
+	// SocketGroup is the group, by name, that may connect to the agent beside
+	// root. Its members still need a signed request for everything but looking.
+	SocketGroup string `yaml:"socket_group"`
 	// Timeouts of probes.
 	Timeouts Timeouts `yaml:"timeouts"`
 
@@ -84,7 +87,7 @@ type Backup struct {
 type Requests struct {
 	// SignedOnly: even root must bring a signed request.
 	SignedOnly bool `yaml:"signed_only"`
-	// ClockMaySkew: do not refuse because the kernel says that the clock is
+	// ClockUnchecked: do not refuse because the kernel says that the clock is
 	// not synchronised.
 	ClockUnchecked bool `yaml:"clock_unchecked"`
 }
@@ -175,7 +178,10 @@ func read(path string) ([]byte, error) {
 		return nil, err
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || int(stat.Uid) != os.Geteuid() && stat.Uid != 0 { //check:config-owner
+	if !ok {
+		return nil, fmt.Errorf("nobody knows whom %s belongs to", path)
+	}
+	if stat.Uid != 0 && int(stat.Uid) != os.Geteuid() { //check:config-owner
 		return nil, fmt.Errorf("%s does not belong to root", path)
 	}
 	if info.Mode().Perm()&0o022 != 0 { //check:config-writable

@@ -114,7 +114,7 @@ func TestLeftBehind(t *testing.T) {
 
 func TestJournalDamaged(t *testing.T) {
 	j := &Journal{Dir: t.TempDir()}
-	for _, text := range []string{"", "{", "{}", `{"run":""}`} {
+	for _, text := range []string{"", "{", "{}", `{"run":""}`, `{"run":"x","token":"y"}`} {
 		if err := os.WriteFile(j.path(), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

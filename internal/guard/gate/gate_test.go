@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +30,7 @@ type stage struct {
 	who   Who
 	audit map[string]int
 	held  []probe.FileID
+	hook  func(step string)
 }
 
 func drained() []fact.Fact {
@@ -54,6 +57,9 @@ func (s *stage) gate() *Gate {
 
 func (s *stage) step(name string) error {
 	s.steps = append(s.steps, name)
+	if s.hook != nil {
+		s.hook(name)
+	}
 	if s.fail == name {
 		return errors.New(name + " fails")
 	}
@@ -178,6 +184,9 @@ func TestFactsRefuse(t *testing.T) {
 		"changed": {facts: append(drained(), fact.Fact{Kind: fact.DataAtRest, Verdict: fact.Active, Subject: "/a"}), set: true,
 			again: append(drained(), fact.Fact{Kind: fact.DataAtRest, Verdict: fact.Active, Subject: "/b"})},
 		"other evidence than the override's": {facts: drained(), who: Who{Evidence: "other"}},
+		"the second look sees less": {facts: drained(), again: slices.DeleteFunc(drained(), func(f fact.Fact) bool {
+			return f.Kind == fact.OpenFile
+		})},
 	} {
 		r := s.gate().Exec(t.Context(), wipe(), Output{})
 		if r.Verdict != Refused || slices.Contains(s.steps, "run") {
@@ -203,24 +212,40 @@ func TestOverrideWaives(t *testing.T) {
 	}
 }
 
+// TestAskerGone: whoever withdraws before the command has been started finds
+// that it has not been started, whatever the step.
 func TestAskerGone(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	s := &stage{facts: drained()}
-	g := s.gate()
-	g.Authority = gone{authority{s}, cancel}
-	if r := g.Exec(ctx, wipe(), Output{}); r.Verdict != Refused || slices.Contains(s.steps, "run") {
-		t.Errorf("%+v", r)
+	for _, step := range []string{"authorise", "look", "lock", "acquire", "audit allowed", "commit", "confirm"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		s := &stage{facts: drained(), set: true, hook: func(name string) {
+			if name == step {
+				cancel()
+			}
+		}}
+		if r := s.gate().Exec(ctx, wipe(), Output{}); r.Verdict != Refused || slices.Contains(s.steps, "run") {
+			t.Errorf("%s: %+v", step, r)
+		}
 	}
 }
 
-type gone struct {
-	authority
-	cancel func()
-}
-
-func (g gone) Authorise(context.Context, Ask) (Who, *policy.Denial) {
-	g.cancel()
-	return Who{}, nil
+func TestBadCommands(t *testing.T) {
+	untrusted := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(untrusted, []byte("#!/bin/sh\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(untrusted, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for _, ask := range []Ask{
+		{Operation: operation.StopServer, Argv: []string{"/bin/sh"}},
+		{Operation: operation.Wipe},
+		{Operation: operation.Wipe, Argv: []string{untrusted}},
+	} {
+		s := &stage{facts: drained()}
+		if r := s.gate().Exec(t.Context(), ask, Output{}); r.Verdict != Refused || r.Stage != "command" {
+			t.Errorf("%v: %+v", ask.Argv, r)
+		}
+	}
 }
 
 func TestOneAtATime(t *testing.T) {

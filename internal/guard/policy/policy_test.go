@@ -186,9 +186,46 @@ func TestStopServer(t *testing.T) {
 			t.Errorf("%s: allowed", name)
 		}
 	}
+	replica := fact.Fact{Kind: fact.ServerReplica, Verdict: fact.Active, PIDs: []int{100}}
 	for _, op := range operation.All[1:] {
-		if Judge(Input{Operation: op, Facts: runningReplica(), Interlock: granted}).Allowed {
-			t.Errorf("%s of a running replica is allowed", op)
+		for _, facts := range [][]fact.Fact{
+			runningReplica(),
+			append(drained(), replica),
+			// A second server whose replica fact is not at hand: only its file.
+			append(drained(), fact.Fact{Kind: fact.ServerReplica, Verdict: fact.Clear, PIDs: []int{100}},
+				fact.Fact{Kind: fact.OpenFile, Verdict: fact.Active, PIDs: []int{100}}),
+		} {
+			if Judge(Input{Operation: op, Facts: facts, Interlock: granted}).Allowed {
+				t.Errorf("%s of a running replica is allowed", op)
+			}
+		}
+	}
+	replica.Verdict = fact.Unknown
+	if Judge(Input{Operation: operation.StopServer, Facts: append(drained(), replica), Interlock: granted}).Allowed {
+		t.Error("a server that may be a replica can be stopped")
+	}
+}
+
+// TestSilentSet: a set that has neither agreed nor said why not has not agreed.
+func TestSilentSet(t *testing.T) {
+	for _, op := range operation.All {
+		d := Judge(Input{Operation: op, Facts: drained(), Interlock: Interlock{Configured: true}})
+		if d.Allowed || d.Class() != Unavailable {
+			t.Errorf("%s: %+v", op, d)
+		}
+	}
+}
+
+// TestFilesOfAReplica: what belongs to a running replica is tolerated by
+// stop-server alone, even if the replica itself were.
+func TestFilesOfAReplica(t *testing.T) {
+	for _, op := range operation.All {
+		in := Input{Operation: op, Facts: runningReplica(), Interlock: granted}
+		for _, kind := range []fact.Kind{fact.EngineLock, fact.OpenFile, fact.ProcessName} {
+			f := fact.Fact{Kind: kind, Verdict: fact.Active, PIDs: []int{100}}
+			if got := tolerates(in, f) != ""; got != (op == operation.StopServer) {
+				t.Errorf("%s %s: tolerated %v", op, kind, got)
+			}
 		}
 	}
 }
