@@ -146,6 +146,9 @@ func (n *Node) Status(t testing.TB) map[string]string {
 		t.Fatal(err)
 	}
 	if !rows.Next() {
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
 		return nil
 	}
 	cells, targets := make([]sql.NullString, len(columns)), make([]any, len(columns))

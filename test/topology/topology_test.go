@@ -1,8 +1,6 @@
 package topology_test
 
 import (
-	"os"
-	"os/exec"
 	"testing"
 
 	"github.com/lifeboat-db/lifeboat/internal/server"
@@ -17,11 +15,6 @@ func TestPair(t *testing.T) {
 		replica.Await(t, source)
 		if got := replica.Query(t, "SELECT a FROM d.t"); got != "7" {
 			t.Errorf("replica has %s", got)
-		}
-		if script := os.Getenv("SCRATCH"); script != "" {
-			c := exec.Command("bash", script, source.Socket(), replica.Socket(), d.Name)
-			out, err := c.CombinedOutput()
-			t.Logf("%s %v", out, err)
 		}
 	})
 }

@@ -33,7 +33,15 @@ func Ask(ctx context.Context, t Target) (State, error) {
 	return s, nil
 }
 
-func (l *link) ask(ctx context.Context, tls bool) (State, error) {
+func (l *link) ask(ctx context.Context, tls bool) (s State, err error) {
+	// The driver (1.10.1, readHandshakePacket) panics at a greeting that is
+	// none, such as that of MySQL's X plugin. All its reading is done by this
+	// goroutine.
+	defer func() {
+		if p := recover(); p != nil { //check:mysqld-driver-panic
+			s, err = State{}, fmt.Errorf("%w: %v", ErrProtocol, p)
+		}
+	}()
 	cfg, err := l.config(tls)
 	if err != nil {
 		return State{}, err

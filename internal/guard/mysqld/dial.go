@@ -24,6 +24,7 @@ var (
 	ErrAccess      = errors.New("the server refuses the account")
 	ErrPeer        = errors.New("another process than expected listens at the socket")
 	ErrHidden      = errors.New("the list of sessions is not complete")
+	ErrProtocol    = errors.New("what listens there does not speak the protocol of MySQL's clients")
 	ErrVersion     = errors.New("a version of the server that is not known here")
 )
 
@@ -113,7 +114,8 @@ func (l *link) config(tls bool) (*mysql.Config, error) {
 	cfg.User, cfg.Passwd, cfg.Addr = l.target.User, l.target.Password, l.target.Socket
 	cfg.DialFunc = l.dial
 	cfg.Timeout = l.timeout()
-	cfg.ReadTimeout, cfg.WriteTimeout = l.timeout(), l.timeout()
+	// The context ends first; then the error is its own.
+	cfg.ReadTimeout, cfg.WriteTimeout = 2*l.timeout(), 2*l.timeout()
 	if tls {
 		cfg.TLSConfig = "skip-verify"
 	}

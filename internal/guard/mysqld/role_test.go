@@ -2,8 +2,11 @@ package mysqld
 
 import (
 	"errors"
+	"net"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
@@ -106,6 +109,46 @@ func TestAccept(t *testing.T) {
 	if err := (&link{}).accept(0); !errors.Is(err, ErrPeer) {
 		t.Errorf("a process that is not visible: %v", err)
 	}
+}
+
+// greet answers every connection with some bytes.
+func greet(t testing.TB, greeting []byte) Target {
+	var lc net.ListenConfig
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := lc.Listen(t.Context(), "unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Write(greeting)
+			_ = conn.Close()
+		}
+	}()
+	return Target{Socket: path, User: "root", Timeout: time.Second}
+}
+
+// TestProtocol: what listens is no server, and the driver panics.
+func TestProtocol(t *testing.T) {
+	if s, err := Ask(t.Context(), greet(t, []byte{5, 0, 0, 0, 10, 8, 1, 26, 0})); !errors.Is(err, ErrProtocol) {
+		t.Errorf("%+v %v", s, err)
+	}
+}
+
+// FuzzGreeting: whatever a listener says first, it is no answer.
+func FuzzGreeting(f *testing.F) {
+	f.Add([]byte{5, 0, 0, 0, 11, 8, 5, 26, 0})
+	f.Add([]byte("\x4a\x00\x00\x00\x0a5.5.5-10.11.0-MariaDB\x00\x01\x00\x00\x00abcdefgh\x00\xfe\xf7\x08\x02\x00\xff\x81\x15\x00\x00\x00\x00\x00\x00\x1d\x00\x00\x00abcdefghijkl\x00mysql_native_password\x00"))
+	f.Fuzz(func(t *testing.T, greeting []byte) {
+		if s, err := Ask(t.Context(), greet(t, greeting)); err == nil {
+			t.Errorf("%+v", s)
+		}
+	})
 }
 
 func TestVersions(t *testing.T) {
