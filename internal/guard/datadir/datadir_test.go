@@ -93,7 +93,7 @@ func refusals(t *testing.T, n *topology.Node, last mysqld.State) {
 }
 
 func damage(t *testing.T, n *topology.Node, s datadir.Source) {
-	logs, err := filepath.Glob(filepath.Join(s.Dir, "bin.0*"))
+	logs, err := filepath.Glob(filepath.Join(s.Dir, "bin.00000[0-9]"))
 	if err != nil || len(logs) == 0 {
 		t.Fatal(logs, err)
 	}

@@ -58,7 +58,7 @@ func (p Probe) bmc(ctx context.Context) fact.Fact {
 	if errors.Is(err, ErrNoBMC) {
 		return told(subject, fact.Clear, "no management controller is known to the kernel or the firmware's tables")
 	}
-	if err != nil { //check:boot-ipmi-unreadable
+	if err != nil {
 		return told(subject, fact.Unknown, "the BMC's boot flags: %v", err)
 	}
 	v, why := parseBootFlags(answer)

@@ -57,7 +57,7 @@ func socketInodes(pid int) (map[uint64]bool, error) {
 		if n += len(names); n > maxFDs {
 			return nil, fmt.Errorf("%s: more than %d open files", dir, maxFDs)
 		}
-		if err == io.EOF { //nolint:errorlint // as Readdirnames returns it
+		if err == io.EOF {
 			return inodes, nil
 		}
 		if err != nil {
