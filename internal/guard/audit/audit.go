@@ -1,0 +1,374 @@
+// Package audit is the guard's record of what was asked, decided and done: an
+// append-only file whose records are chained by their hashes.
+//
+// The file has one record a line, a JSON object in one form (strictjson):
+//
+//	seq      1, 2, 3, ...
+//	time     RFC 3339, UTC
+//	machine  machine-id
+//	boot_id
+//	prev     hash of the record before; 64 zeros for the first
+//	event    allowed, refused, ran, started, ...
+//	details  an object
+//	hash     SHA-256 of the line with an empty hash, in hexadecimal
+//
+// Beside it FILE.head holds the seq and hash of the last record, sealed with
+// the machine's own key (namespace lifeboat-audit@v1): without it, an end that
+// was cut off could not be told from an end. The record is on disk before its
+// head is, and both before Append returns. So after a crash the file may have
+// one record, whole or torn, beyond the head: nothing was done on its account.
+//
+// Whoever has the machine's key can write another history; the head is
+// therefore anchored in etcd as well where there is a set.
+package audit
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+
+	"github.com/lifeboat-db/lifeboat/internal/guard/seal"
+	"github.com/lifeboat-db/lifeboat/internal/guard/strictjson"
+)
+
+// Namespace of the head's signature.
+const Namespace = "lifeboat-audit@v1"
+
+// ErrDamaged is wrapped by everything that says that a log is not what was
+// written.
+var ErrDamaged = errors.New("audit log is damaged")
+
+// maxRecord bounds a line: facts of a machine with hundreds of servers fit.
+const maxRecord = strictjson.MaxSize
+
+// Record is one line.
+type Record struct {
+	Seq     uint64          `json:"seq"`
+	Time    time.Time       `json:"time"`
+	Machine string          `json:"machine"`
+	BootID  string          `json:"boot_id"`
+	Prev    string          `json:"prev"`
+	Event   string          `json:"event"`
+	Details json.RawMessage `json:"details"`
+	Hash    string          `json:"hash"`
+}
+
+// Head is the last record's place in the chain.
+type Head struct {
+	Seq  uint64 `json:"seq"`
+	Hash string `json:"hash"`
+}
+
+var zeros = strings.Repeat("0", 64)
+
+func (r Record) sum() (string, error) {
+	r.Hash = ""
+	text, err := strictjson.Encode(r)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// Log is an audit log that is open for writing. One process has it at a time.
+type Log struct {
+	mu      sync.Mutex
+	file    *os.File
+	path    string
+	key     ed25519.PrivateKey
+	machine string
+	bootID  string
+	now     func() time.Time
+	head    Head
+	size    int64
+	broken  error // after a failed write nobody knows what is on disk
+}
+
+// Options of Open.
+type Options struct {
+	Path    string
+	Key     ed25519.PrivateKey
+	Machine string
+	BootID  string
+	Now     func() time.Time
+}
+
+// Open verifies the whole log and opens it for appending. A record beyond the
+// head, which a crash has left, is cut off if it is torn and taken if it is
+// whole; anything else is damage.
+func Open(o Options) (*Log, error) {
+	f, err := os.OpenFile(o.Path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{file: f, path: o.Path, key: o.Key, machine: o.Machine, bootID: o.BootID, now: o.Now}
+	if err := l.open(); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return l, nil
+}
+
+func (l *Log) open() error {
+	if err := unix.Flock(int(l.file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { //check:audit-one-writer
+		return fmt.Errorf("%s is in use by another process: %w", l.path, err)
+	}
+	if err := syncDir(l.path); err != nil {
+		return err
+	}
+	public, err := ssh.NewPublicKey(l.key.Public())
+	if err != nil {
+		return err
+	}
+	found, err := verify(l.path, public)
+	if err != nil {
+		return err
+	}
+	l.head, l.size = found.head, found.size
+	if found.torn > 0 {
+		if err := errors.Join(l.file.Truncate(l.size), l.file.Sync()); err != nil {
+			return err
+		}
+	}
+	return l.writeHead()
+}
+
+// Append adds a record. Without an error it is on disk, and so is the head.
+func (l *Log) Append(event string, details any) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.broken != nil { //check:audit-broken
+		return fmt.Errorf("an earlier record could not be written: %w", l.broken)
+	}
+	line, head, err := l.record(event, details)
+	if err != nil {
+		return err
+	}
+	if err := l.write(line); err != nil {
+		l.broken = err
+		return err
+	}
+	l.head = head
+	if err := l.writeHead(); err != nil {
+		l.broken = err
+		return err
+	}
+	return nil
+}
+
+func (l *Log) record(event string, details any) (line []byte, head Head, err error) {
+	text, err := strictjson.Encode(details)
+	if err != nil {
+		return nil, Head{}, err
+	}
+	r := Record{
+		Seq: l.head.Seq + 1, Time: l.now().UTC().Round(0), Machine: l.machine, BootID: l.bootID,
+		Prev: l.head.Hash, Event: event, Details: text,
+	}
+	if r.Hash, err = r.sum(); err != nil {
+		return nil, Head{}, err
+	}
+	if line, err = strictjson.Encode(r); err != nil {
+		return nil, Head{}, err
+	}
+	if len(line) > maxRecord { //check:audit-record-size
+		return nil, Head{}, fmt.Errorf("a record of %d bytes, at most %d", len(line), maxRecord)
+	}
+	return append(line, '\n'), Head{r.Seq, r.Hash}, nil
+}
+
+// write adds a line, whole and on disk. What a full disk has left of it is cut
+// off again.
+func (l *Log) write(line []byte) error {
+	_, err := l.file.Write(line)
+	if err == nil {
+		err = l.file.Sync()
+	}
+	if err != nil { //check:audit-write
+		return errors.Join(err, l.file.Truncate(l.size))
+	}
+	l.size += int64(len(line))
+	return nil
+}
+
+func (l *Log) writeHead() error {
+	payload, err := strictjson.Encode(l.head)
+	if err != nil {
+		return err
+	}
+	s, err := seal.Sign(Namespace, payload, l.key)
+	if err != nil {
+		return err
+	}
+	text, err := seal.Envelope{Payload: payload, Signatures: []seal.Signature{s}}.Encode()
+	if err != nil {
+		return err
+	}
+	return replace(l.path+".head", append(text, '\n'))
+}
+
+// Head returns the last record's place.
+func (l *Log) Head() Head {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.head
+}
+
+// Close ends the writing.
+func (l *Log) Close() error { return l.file.Close() }
+
+// Verify reads a log and says where it is not what was written. The head it
+// returns can be compared with one that was noted elsewhere.
+func Verify(path string, key ssh.PublicKey) (Head, error) {
+	found, err := verify(path, key)
+	return found.head, err
+}
+
+// state is what verify has found: the chain up to its last whole record.
+type state struct {
+	head Head
+	size int64 // bytes of whole records
+	torn int   // bytes of a torn record behind them
+}
+
+func verify(path string, key ssh.PublicKey) (found state, err error) {
+	sealed, err := readHead(path+".head", key)
+	if err != nil {
+		return state{}, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return state{}, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	found = state{head: Head{Hash: zeros}}
+	r := bufio.NewReaderSize(f, 64<<10)
+	passed := sealed.Seq == 0
+	for {
+		line, readErr := r.ReadBytes('\n')
+		if errors.Is(readErr, io.EOF) {
+			found.torn = len(line)
+			break
+		}
+		if readErr != nil {
+			return state{}, readErr
+		}
+		if err := found.next(line); err != nil {
+			return state{}, fmt.Errorf("%w: %s: line %d: %w", ErrDamaged, path, found.head.Seq+1, err)
+		}
+		if found.head.Seq == sealed.Seq {
+			if found.head.Hash != sealed.Hash { //check:audit-head-hash
+				return state{}, fmt.Errorf("%w: %s: line %d is not the record that its head names", ErrDamaged, path, sealed.Seq)
+			}
+			passed = true
+		}
+	}
+	return found, found.check(path, sealed, passed)
+}
+
+// check compares the end with the sealed head: one record may lie beyond it.
+func (s state) check(path string, sealed Head, passed bool) error {
+	if !passed { //check:audit-cut-off
+		return fmt.Errorf("%w: %s ends at record %d, its head names record %d", ErrDamaged, path, s.head.Seq, sealed.Seq)
+	}
+	beyond := s.head.Seq - sealed.Seq
+	if s.torn > 0 {
+		beyond++
+	}
+	if beyond > 1 { //check:audit-beyond-head
+		return fmt.Errorf("%w: %s has %d records beyond its head, a crash leaves one at most", ErrDamaged, path, beyond)
+	}
+	return nil
+}
+
+// next takes one line into the chain.
+func (s *state) next(line []byte) error {
+	var r Record
+	if err := strictjson.Decode(line, &r); err != nil {
+		return err
+	}
+	if written, err := strictjson.Encode(r); err != nil || !bytes.Equal(append(written, '\n'), line) { //check:audit-exact-bytes
+		return errors.Join(err, errors.New("not as it was written"))
+	}
+	sum, err := r.sum()
+	if err != nil {
+		return err
+	}
+	if r.Hash != sum { //check:audit-hash
+		return errors.New("it does not have its own hash")
+	}
+	if r.Prev != s.head.Hash { //check:audit-chain
+		return errors.New("it does not follow the record before it")
+	}
+	if r.Seq != s.head.Seq+1 { //check:audit-seq
+		return fmt.Errorf("its number is %d", r.Seq)
+	}
+	s.head = Head{r.Seq, r.Hash}
+	s.size += int64(len(line))
+	return nil
+}
+
+// readHead reads the sealed head. None is that of an empty log; whoever removes
+// it together with the log removes all there is, which only a copy of the head
+// elsewhere can show.
+func readHead(path string, key ssh.PublicKey) (Head, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Head{Hash: zeros}, nil
+	}
+	if err != nil {
+		return Head{}, err
+	}
+	e, err := seal.Parse(text)
+	if err != nil {
+		return Head{}, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
+	}
+	payload, _, err := e.Verify(Namespace, []seal.Key{{PublicKey: key}})
+	if err != nil { //check:audit-head-sealed
+		return Head{}, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
+	}
+	var h Head
+	if err := strictjson.Decode(payload, &h); err != nil {
+		return Head{}, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
+	}
+	return h, nil
+}
+
+func replace(path string, text []byte) error {
+	temporary := path + ".new"
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(temporary, path); err != nil {
+		return err
+	}
+	return syncDir(path)
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

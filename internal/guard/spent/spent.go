@@ -1,0 +1,199 @@
+// Package spent remembers which nonces have been used on this machine, and the
+// latest time it has seen: a request counts once, and setting the clock back
+// does not make an old one young.
+//
+// The file has one line for each nonce, "EXPIRY NONCE", EXPIRY in seconds since
+// 1970, and is on disk before Spend returns. Lines are dropped when they have
+// been expired for longer than a margin. The last line may be torn by a crash
+// only if Spend has not returned for it.
+package spent
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Errors that a caller decides on.
+var (
+	ErrSpent = errors.New("the nonce has been used before")
+	ErrClock = errors.New("the clock cannot be trusted")
+)
+
+const (
+	// keep is how long after its expiry a nonce is remembered: longer than any
+	// step of a clock that Backwards would not notice.
+	keep = 24 * time.Hour
+	// backwards is how far the clock may go back unpunished: NTP steps of a
+	// fraction of a second, and the second to which the mark is kept.
+	backwards = 2 * time.Second
+	// maxNonces bounds the file: far more than people can sign in a day.
+	maxNonces = 100_000
+)
+
+var nonceForm = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+// Store is the file of spent nonces and the clock's mark.
+type Store struct {
+	mu    sync.Mutex
+	path  string
+	now   func() time.Time
+	until map[string]int64 // nonce: expiry
+	mark  int64            // the latest second seen
+	file  *os.File
+	size  int64
+}
+
+// Open reads a store; one that does not exist is empty. Any line that is not
+// as written is an error, but for a torn last one.
+func Open(path string, now func() time.Time) (*Store, error) {
+	s := &Store{path: path, now: now, until: map[string]int64{}}
+	text, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err := s.parse(text); err != nil {
+		return nil, fmt.Errorf("spent nonces: %s: %w: nobody knows what has been used; see docs/format/guard-request.md", path, err)
+	}
+	return s, s.rewrite()
+}
+
+// markWord stands in the place of a nonce in the line of the clock's mark.
+const markWord = "clock"
+
+func (s *Store) parse(text []byte) error {
+	r := bufio.NewReader(bytes.NewReader(text))
+	for n := 1; ; n++ {
+		line, err := r.ReadString('\n')
+		if errors.Is(err, io.EOF) {
+			return nil // torn: Spend has not returned
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.parseLine(strings.TrimSuffix(line, "\n")); err != nil {
+			return fmt.Errorf("line %d: %w", n, err)
+		}
+	}
+}
+
+func (s *Store) parseLine(line string) error {
+	when, word, _ := strings.Cut(line, " ")
+	seconds, err := strconv.ParseInt(when, 10, 64)
+	if err != nil || seconds < 0 {
+		return fmt.Errorf("%q is no time", when)
+	}
+	if word == markWord {
+		s.mark = max(s.mark, seconds)
+		return nil
+	}
+	if !nonceForm.MatchString(word) { //check:spent-damaged
+		return fmt.Errorf("%q is no nonce", word)
+	}
+	s.until[word] = seconds
+	return nil
+}
+
+// rewrite replaces the file by what is still to be remembered.
+func (s *Store) rewrite() error {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%d %s\n", s.mark, markWord)
+	old := s.mark - int64(keep/time.Second)
+	for nonce, until := range s.until {
+		if until < old {
+			delete(s.until, nonce)
+			continue
+		}
+		fmt.Fprintf(&b, "%d %s\n", until, nonce)
+	}
+	f, err := os.OpenFile(s.path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(b.Bytes()); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := errors.Join(f.Sync(), os.Rename(s.path+".new", s.path), syncDir(s.path)); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if s.file != nil {
+		_ = s.file.Close() // written and synced line by line
+	}
+	s.file, s.size = f, int64(b.Len())
+	return nil
+}
+
+// Clock returns the time, if it has not gone back.
+func (s *Store) Clock() (time.Time, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	if mark := time.Unix(s.mark, 0); now.Before(mark.Add(-backwards)) { //check:clock-backwards
+		return time.Time{}, fmt.Errorf("%w: it shows %s, and has shown %s before", ErrClock, now.UTC().Format(time.RFC3339), mark.UTC().Format(time.RFC3339))
+	}
+	return now, nil
+}
+
+// Spend uses a nonce up. Without an error it is on disk, and no later Spend of
+// it succeeds.
+func (s *Store) Spend(nonce string, expires time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !nonceForm.MatchString(nonce) { //check:nonce-form
+		return fmt.Errorf("nonce %q is not 32 hexadecimal digits", nonce)
+	}
+	if _, ok := s.until[nonce]; ok { //check:nonce-spent
+		return ErrSpent
+	}
+	if len(s.until) >= maxNonces { //check:nonce-bound
+		return fmt.Errorf("%d nonces have been used within a day: refusing more", len(s.until))
+	}
+	s.mark = max(s.mark, s.now().Unix())
+	line := fmt.Sprintf("%d %s\n%d %s\n", expires.Unix(), nonce, s.mark, markWord)
+	if _, err := s.file.WriteString(line); err != nil {
+		return errors.Join(err, s.file.Truncate(s.size))
+	}
+	if err := s.file.Sync(); err != nil {
+		return err
+	}
+	s.size += int64(len(line))
+	s.until[nonce] = expires.Unix()
+	if s.size > maxNonces*64 {
+		return s.rewrite()
+	}
+	return nil
+}
+
+// Synchronised reports whether the kernel believes its clock to be
+// (adjtimex(2), STA_UNSYNC).
+func Synchronised() error {
+	var t unix.Timex
+	if _, err := unix.Adjtimex(&t); err != nil {
+		return fmt.Errorf("%w: adjtimex: %w", ErrClock, err)
+	}
+	const unsync = 0x0040 // STA_UNSYNC, include/uapi/linux/timex.h
+	if t.Status&unsync != 0 {
+		return fmt.Errorf("%w: the kernel says that nothing keeps it (start NTP, or set requests.clock_unchecked)", ErrClock)
+	}
+	return nil
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
