@@ -1,0 +1,55 @@
+// Package interlock holds the rules by which a set of three lets one go. So far
+// only the comparison of data is here.
+package interlock
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
+)
+
+// Errors of Covers. Both deny.
+var (
+	ErrUnique  = errors.New("the target has transactions that the survivor lacks")
+	ErrUnknown = errors.New("what target and survivor have cannot be compared")
+)
+
+// Covers returns nil only if everything in target is proven to be in survivor.
+// A machine known to hold no data is not asked about here: a set without flavor
+// is one that nobody has read. MariaDB's positions do not say who wrote what
+// (package gtid), so the survivor's head must be past the target's, or the same.
+func Covers(survivor, target gtid.Set) error {
+	f := target.Flavor()
+	if f == 0 || survivor.Flavor() != f { //check:interlock-flavor
+		return fmt.Errorf("%w: flavors %v and %v", ErrUnknown, f, survivor.Flavor())
+	}
+	if f == gtid.MariaDB {
+		return coversPosition(survivor, target)
+	}
+	rest := target.Clone()
+	if err := rest.Subtract(survivor); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	if !rest.IsEmpty() { //check:interlock-unique-mysql
+		return fmt.Errorf("%w: %s", ErrUnique, rest)
+	}
+	return nil
+}
+
+func coversPosition(survivor, target gtid.Set) error {
+	heads := map[uint32]gtid.ID{}
+	for _, id := range survivor.Heads() {
+		heads[id.Domain] = id
+	}
+	for _, id := range target.Heads() {
+		head := heads[id.Domain]
+		if head.Seq < id.Seq { //check:interlock-unique-mariadb
+			return fmt.Errorf("%w: domain %d up to %s", ErrUnique, id.Domain, id)
+		}
+		if head.Seq == id.Seq && head.Server != id.Server { //check:interlock-same-number
+			return fmt.Errorf("%w: %s and %s have the same number", ErrUnknown, id, head)
+		}
+	}
+	return nil
+}
