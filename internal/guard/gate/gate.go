@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/guard/fact"
+	"github.com/lifeboat-db/lifeboat/internal/guard/machine"
 	"github.com/lifeboat-db/lifeboat/internal/guard/operation"
 	"github.com/lifeboat-db/lifeboat/internal/guard/policy"
 	"github.com/lifeboat-db/lifeboat/internal/guard/probe"
@@ -111,7 +112,7 @@ type Want struct {
 
 // Gate is the one way to run a destructive command.
 type Gate struct {
-	Machine   string // machine id, for rules
+	Target    machine.Target // this machine
 	Looker    Looker
 	Authority Authority
 	Locker    Locker
@@ -140,6 +141,9 @@ type Result struct {
 	Verdict   Verdict             `json:"verdict"`
 	Operation operation.Operation `json:"operation"`
 	Scope     operation.Scope     `json:"scope"`
+	Argv      []string            `json:"argv,omitempty"`
+	Target    machine.Target      `json:"target"`
+	Requester string              `json:"requester,omitempty"`
 	Class     policy.Class        `json:"class,omitempty"` // of a refusal
 	Stage     string              `json:"stage,omitempty"` // where it was refused
 	Decision  policy.Decision     `json:"decision"`
@@ -162,10 +166,14 @@ type run struct {
 	grant  Grant
 }
 
+func (g *Gate) newRun(ask Ask) *run {
+	return &run{Gate: g, ask: ask, result: Result{Operation: ask.Operation, Scope: ask.Scope, Argv: ask.Argv, Target: g.Target}}
+}
+
 // Exec goes through all steps. It never returns an error beside the result: a
 // refusal is one of its outcomes.
 func (g *Gate) Exec(ctx context.Context, ask Ask, out Output) Result {
-	r := &run{Gate: g, ask: ask, result: Result{Operation: ask.Operation, Scope: ask.Scope}}
+	r := g.newRun(ask)
 	if denial := g.turn.take(); denial != nil { //check:gate-one-at-a-time
 		return r.refuse("mutex", *denial)
 	}
@@ -205,6 +213,7 @@ func (r *run) authorise(ctx context.Context) []policy.Denial {
 		return []policy.Denial{*denial}
 	}
 	r.who = who
+	r.result.Requester = who.Name
 	return nil
 }
 
@@ -242,7 +251,7 @@ func (r *run) look(ctx context.Context) {
 func (r *run) judge(interlock policy.Interlock) []policy.Denial {
 	r.result.Decision = policy.Judge(policy.Input{
 		Operation: r.ask.Operation, Scope: r.ask.Scope, Facts: r.result.Facts,
-		Interlock: interlock, Rules: r.Rules, Machine: r.Machine, Waives: r.who.Waives,
+		Interlock: interlock, Rules: r.Rules, Machine: r.Target.MachineID, Waives: r.who.Waives,
 	})
 	return r.result.Decision.Denials
 }
@@ -410,7 +419,7 @@ func (r *run) act(ctx context.Context, out Output) Result {
 // Check looks and judges, and says what Exec would do now; nothing is held,
 // nothing is promised. Only Exec's own look, at its own moment, counts.
 func (g *Gate) Check(ctx context.Context, ask Ask) Result {
-	r := &run{Gate: g, ask: ask, result: Result{Operation: ask.Operation, Scope: ask.Scope}}
+	r := g.newRun(ask)
 	r.look(ctx)
 	interlock := policy.Interlock{Configured: g.Set != nil}
 	if inquirer, ok := g.Set.(Inquirer); ok {

@@ -1,0 +1,137 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lifeboat-db/lifeboat/internal/guard/engine"
+	"github.com/lifeboat-db/lifeboat/internal/guard/enginelock"
+	"github.com/lifeboat-db/lifeboat/internal/guard/fact"
+	"github.com/lifeboat-db/lifeboat/internal/guard/probe"
+)
+
+// locks tests the lock of each file by which an engine keeps others off: those
+// that processes have open, and those of data directories that are known.
+func (p Probe) locks(s *Snapshot, q probe.Question) (facts []fact.Fact) {
+	files, unread := lockFiles(s, q, p.DataDirs)
+	facts = append(facts, unread...)
+	for _, f := range files {
+		if slices.Contains(q.Held, f.id) {
+			continue // the gate's own
+		}
+		if found := testLock(f); found != nil {
+			facts = append(facts, *found)
+		}
+	}
+	if err := p.Canary.locked(); err != nil { //check:locks-canary
+		facts = append(facts, fact.Fact{Probe: LocksName, Kind: fact.EngineLock, Subject: "canary",
+			Summary: fmt.Sprintf("the lock of the guard's own canary was not found, so others may have been missed as well: %v", err)})
+	}
+	if len(facts) == 0 {
+		facts = append(facts, fact.Fact{Probe: LocksName, Kind: fact.EngineLock, Verdict: fact.Clear,
+			Summary: fmt.Sprintf("nobody holds the lock of any of %d files by which engines keep others off", len(files))})
+	}
+	return facts
+}
+
+// lockFile is a file whose lock is to be tested.
+type lockFile struct {
+	id   probe.FileID
+	path string // for people
+	via  string // to open
+	pids []int  // that have it open
+}
+
+// LockFiles lists the files whose lock keeps a server from starting, of all
+// data directories that facts name. A directory that is not there in the
+// guard's view of the filesystem has none: nobody can start a server on it
+// without being seen to mount it.
+func LockFiles(facts []fact.Fact, dataDirs []string) (paths []string, err error) {
+	dirs := slices.Clone(dataDirs)
+	for _, f := range facts {
+		if dir := f.Evidence["datadir"]; f.Kind == fact.DataAtRest && dir != "" {
+			dirs = append(dirs, dir)
+		}
+	}
+	slices.Sort(dirs)
+	var errs []error
+	for _, dir := range slices.Compact(dirs) {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { //check:lock-files-unreadable
+			errs = append(errs, err)
+		}
+		for _, e := range entries {
+			if engine.ByName(e.Name()).Locks() && e.Type().IsRegular() {
+				paths = append(paths, filepath.Join(dir, e.Name()))
+			}
+		}
+	}
+	return paths, errors.Join(errs...)
+}
+
+func lockFiles(s *Snapshot, q probe.Question, dataDirs []string) (files []lockFile, unread []fact.Fact) {
+	add := func(f lockFile) {
+		i := slices.IndexFunc(files, func(known lockFile) bool { return known.id == f.id })
+		if i < 0 {
+			files = append(files, f)
+			return
+		}
+		files[i].pids = append(files[i].pids, f.pids...)
+	}
+	for _, p := range s.Processes {
+		for _, f := range p.Files {
+			if f.Class.Locks() {
+				add(lockFile{f.ID, f.Path, f.Via, []int{p.PID}})
+			}
+		}
+	}
+	paths, err := LockFiles(q.Facts, dataDirs)
+	if err != nil { //check:locks-unread-dir
+		unread = append(unread, fact.Fact{Probe: LocksName, Kind: fact.EngineLock, Subject: "data directories",
+			Summary: fmt.Sprintf("a data directory cannot be read: %v", err)})
+	}
+	for _, path := range paths {
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil {
+			if !gone(err) { //check:locks-stat
+				unread = append(unread, unreadable(path, err))
+			}
+			continue
+		}
+		add(lockFile{id: probe.FileID{Dev: st.Dev, Ino: st.Ino}, path: path, via: path})
+	}
+	return files, unread
+}
+
+func unreadable(path string, err error) fact.Fact {
+	return fact.Fact{Probe: LocksName, Kind: fact.EngineLock, Subject: path,
+		Summary: fmt.Sprintf("the lock of %s cannot be tested: %v", path, err)}
+}
+
+func testLock(f lockFile) *fact.Fact {
+	pid, held, err := enginelock.Test(f.via)
+	if gone(err) && strings.HasPrefix(f.via, "/proc/") {
+		return nil // the process has ended, and its lock with it
+	}
+	if err != nil { //check:locks-untestable
+		found := unreadable(f.path, err)
+		found.PIDs = f.pids
+		return &found
+	}
+	if !held {
+		return nil
+	}
+	pids := f.pids
+	if pid > 0 && !slices.Contains(pids, pid) {
+		pids = append(slices.Clone(pids), pid)
+	}
+	return &fact.Fact{Probe: LocksName, Kind: fact.EngineLock, Verdict: fact.Active, Subject: f.path, PIDs: pids,
+		Summary: fmt.Sprintf("%s is locked: a server runs on it", f.path)}
+}

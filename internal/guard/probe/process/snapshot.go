@@ -1,0 +1,532 @@
+// Package process looks at what runs on the machine: which processes have an
+// engine's files open or mapped, who holds the engines' locks, and what is
+// called like a server.
+//
+// One scan of /proc serves all of it. A regular file is told by its first
+// bytes (package engine), read through /proc/PID/fd/N or /proc/PID/map_files,
+// which reach deleted files and those of other mount namespaces as well.
+//
+// What cannot be read is UNKNOWN, unless the process has ended. Processes that
+// are born during the scan are scanned in another round.
+package process
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lifeboat-db/lifeboat/internal/guard/engine"
+	"github.com/lifeboat-db/lifeboat/internal/guard/probe"
+)
+
+// Process is one user process, as a scan has found it.
+type Process struct {
+	PID   int
+	Start uint64 // clock ticks after boot (proc(5), stat field 22)
+	Comm  string
+	Exe   string // readlink of exe; empty if it has none
+	Argv0 string
+	Files []OpenFile
+	// Sockets are the inodes of its sockets.
+	Sockets []uint64
+	NetNS   string // readlink of ns/net
+}
+
+// OpenFile is an engine's file that a process has open or mapped.
+type OpenFile struct {
+	ID    probe.FileID
+	Path  string // as the kernel names it, " (deleted)" included
+	Class engine.Class
+	Via   string // path below /proc through which it can be opened
+	Weak  bool   // told by its name alone
+}
+
+// Snapshot is one scan.
+type Snapshot struct {
+	Processes []Process
+	Total     int      // processes that were looked at
+	Problems  []string // what could not be seen
+}
+
+// Limits: rounds for processes that are born meanwhile, tries for a process id
+// that is given to another, and how many problems are told.
+const (
+	maxRounds   = 8
+	maxTries    = 3
+	maxProblems = 20
+)
+
+type scanner struct {
+	proc     string
+	self     int
+	mu       sync.Mutex
+	classes  map[probe.FileID]engine.Class
+	mapped   map[string]classified
+	fsTypes  map[uint64]bool // device: a real filesystem
+	snapshot *Snapshot
+}
+
+type classified struct {
+	id    probe.FileID
+	class engine.Class
+}
+
+// Scan looks at all processes but the guard's own.
+func Scan(ctx context.Context) (*Snapshot, error) { return scan(ctx, "/proc", os.Getpid()) }
+
+func scan(ctx context.Context, proc string, self int) (*Snapshot, error) {
+	s := &scanner{
+		proc: proc, self: self, classes: map[probe.FileID]engine.Class{}, mapped: map[string]classified{},
+		fsTypes: map[uint64]bool{}, snapshot: &Snapshot{},
+	}
+	seen := map[int]uint64{}
+	for round := 0; ; round++ {
+		pids, err := processIDs(proc)
+		if err != nil {
+			return nil, err
+		}
+		fresh := slices.DeleteFunc(pids, func(pid int) bool {
+			start, ok := seen[pid]
+			if !ok {
+				return false
+			}
+			st, err := readStat(proc, pid)
+			return err == nil && st.start == start
+		})
+		if len(fresh) == 0 {
+			break
+		}
+		if round == maxRounds { //check:scan-never-ends
+			s.problem("processes are born faster than they can be looked at (%d new ones after %d rounds)", len(fresh), round)
+			break
+		}
+		s.all(ctx, fresh, seen)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+	slices.SortFunc(s.snapshot.Processes, func(a, b Process) int { return a.PID - b.PID })
+	return s.snapshot, nil
+}
+
+// all scans processes on all CPUs.
+func (s *scanner) all(ctx context.Context, pids []int, seen map[int]uint64) {
+	work := make(chan int)
+	var wait sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wait.Go(func() {
+			w := worker{scanner: s, buf: make([]byte, 32<<10)}
+			for pid := range work {
+				start := w.process(pid)
+				s.mu.Lock()
+				seen[pid] = start
+				s.mu.Unlock()
+			}
+		})
+	}
+	for _, pid := range pids {
+		if ctx.Err() != nil {
+			break
+		}
+		work <- pid
+	}
+	close(work)
+	wait.Wait()
+}
+
+func (s *scanner) problem(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.snapshot.Problems) < maxProblems {
+		s.snapshot.Problems = append(s.snapshot.Problems, fmt.Sprintf(format, args...))
+	}
+}
+
+func processIDs(proc string) (pids []int, err error) {
+	d, err := os.Open(proc)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = d.Close() }()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	return pids, nil
+}
+
+// stat is what proc(5) says in /proc/PID/stat.
+type stat struct {
+	comm   string
+	state  byte
+	start  uint64
+	kernel bool // a kernel thread: it has no files
+}
+
+const pfKthread = 0x00200000 // PF_KTHREAD, include/linux/sched.h
+
+func readStat(proc string, pid int) (stat, error) {
+	text, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return stat{}, err
+	}
+	return parseStat(text)
+}
+
+// parseStat reads a line of stat. The name may hold anything, parentheses and
+// newlines too: it ends at the last parenthesis.
+func parseStat(text []byte) (stat, error) {
+	open, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
+	if open < 0 || end < open {
+		return stat{}, fmt.Errorf("stat %.40q has no name", text)
+	}
+	fields := strings.Fields(string(text[end+1:]))
+	const flags, start = 9 - 3, 22 - 3 // fields are counted from 1, the state is the third
+	if len(fields) <= start || len(fields[0]) != 1 {
+		return stat{}, fmt.Errorf("stat has %d fields", len(fields))
+	}
+	f, err := strconv.ParseUint(fields[flags], 10, 64)
+	if err != nil {
+		return stat{}, err
+	}
+	st := stat{comm: string(text[open+1 : end]), state: fields[0][0], kernel: f&pfKthread != 0}
+	st.start, err = strconv.ParseUint(fields[start], 10, 64)
+	return st, err
+}
+
+type worker struct {
+	*scanner
+	buf []byte
+}
+
+// process scans one process and returns its start time; 0 if it has ended.
+func (w *worker) process(pid int) uint64 {
+	for range maxTries {
+		before, err := readStat(w.proc, pid)
+		if err != nil {
+			w.alive(pid, err)
+			return 0
+		}
+		if before.kernel || pid == w.self {
+			w.count(nil)
+			return before.start
+		}
+		p := Process{PID: pid, Start: before.start, Comm: before.comm}
+		problems := w.look(&p, before)
+		after, err := readStat(w.proc, pid)
+		switch {
+		case err != nil:
+			return 0 // it has ended: what could not be read does not matter
+		case after.start != before.start:
+			continue // the number belongs to another process now
+		case after.state == 'Z' && before.state != 'Z':
+			continue // it was ending: whoever is left holds the files
+		}
+		for _, err := range problems { //check:scan-unreadable
+			w.problem("process %d (%s): %v", pid, p.Comm, err)
+		}
+		w.count(&p)
+		return before.start
+	}
+	w.problem("process %d changes each time it is looked at", pid)
+	return 0
+}
+
+func (w *worker) count(p *Process) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.snapshot.Total++
+	if p != nil {
+		w.snapshot.Processes = append(w.snapshot.Processes, *p)
+	}
+}
+
+// alive notes an error about a process that has not ended.
+func (w *worker) alive(pid int, err error) {
+	if !gone(err) {
+		w.problem("process %d: %v", pid, err)
+	}
+}
+
+func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) }
+
+// look fills in what a process has open. A process whose first thread has
+// ended shows its files in its other threads only.
+func (w *worker) look(p *Process, st stat) (problems []error) {
+	dir := filepath.Join(w.proc, strconv.Itoa(p.PID))
+	p.Exe, _ = os.Readlink(filepath.Join(dir, "exe"))      // empty: judged by its files
+	p.NetNS, _ = os.Readlink(filepath.Join(dir, "ns/net")) // empty: its ports are not looked at by namespace
+	p.Argv0 = w.argv0(dir)
+	dirs := []string{dir}
+	if st.state == 'Z' {
+		tasks, err := os.ReadDir(filepath.Join(dir, "task"))
+		if err != nil && !gone(err) {
+			problems = append(problems, err)
+		}
+		dirs = nil
+		for _, task := range tasks {
+			if task.Name() != strconv.Itoa(p.PID) {
+				dirs = append(dirs, filepath.Join(dir, "task", task.Name()))
+			}
+		}
+	}
+	for _, dir := range dirs {
+		if err := w.descriptors(p, dir); err != nil && !gone(err) {
+			problems = append(problems, err)
+		}
+		if err := w.mappings(p, dir); err != nil && !gone(err) {
+			problems = append(problems, err)
+		}
+	}
+	return problems
+}
+
+func (w *worker) argv0(dir string) string {
+	f, err := os.Open(filepath.Join(dir, "cmdline"))
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = f.Close() }()
+	n, _ := f.Read(w.buf[:4096])
+	first, _, _ := bytes.Cut(w.buf[:n], []byte{0})
+	return string(first)
+}
+
+// descriptors looks at each open descriptor.
+func (w *worker) descriptors(p *Process, dir string) error {
+	fdDir := filepath.Join(dir, "fd")
+	d, err := os.Open(fdDir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.Close() }()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for _, name := range names {
+		via := fdDir + "/" + name
+		var st unix.Stat_t
+		if err := unix.Fstatat(int(d.Fd()), name, &st, 0); err != nil {
+			if !gone(err) { //check:scan-stat
+				problems = append(problems, fmt.Errorf("%s: %w", via, err))
+			}
+			continue
+		}
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFSOCK:
+			p.Sockets = append(p.Sockets, st.Ino)
+		case unix.S_IFREG, unix.S_IFBLK:
+			if err := w.file(p, via, st); err != nil && !gone(err) { //check:scan-file
+				problems = append(problems, fmt.Errorf("%s: %w", via, err))
+			}
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// file adds a file to the process if it is an engine's.
+func (w *worker) file(p *Process, via string, st unix.Stat_t) error {
+	id := probe.FileID{Dev: st.Dev, Ino: st.Ino}
+	w.mu.Lock()
+	class, known := w.classes[id]
+	w.mu.Unlock()
+	if !known {
+		var err error
+		if class, err = w.classify(via, st); err != nil {
+			return err
+		}
+		w.mu.Lock()
+		w.classes[id] = class
+		w.mu.Unlock()
+	}
+	return w.add(p, via, id, class)
+}
+
+// add takes a file for the engine's by its bytes or, weakly, by its name: new
+// and encrypted ones have no header that anybody could know.
+func (w *worker) add(p *Process, via string, id probe.FileID, class engine.Class) error {
+	if class == notAFile {
+		return nil
+	}
+	path, err := os.Readlink(via)
+	if err != nil {
+		return err
+	}
+	weak := false
+	if class == engine.None {
+		class = engine.ByName(filepath.Base(strings.TrimSuffix(path, deletedSuffix)))
+		weak = true
+	}
+	if class == engine.None || !class.Strong() {
+		return nil
+	}
+	if slices.ContainsFunc(p.Files, func(f OpenFile) bool { return f.ID == id }) {
+		return nil
+	}
+	p.Files = append(p.Files, OpenFile{ID: id, Path: path, Class: class, Via: via, Weak: weak})
+	return nil
+}
+
+// deletedSuffix is what the kernel adds to the path of an unlinked file.
+const deletedSuffix = " (deleted)"
+
+// notAFile is the class of what lies on no filesystem that could hold data.
+const notAFile engine.Class = "not a file"
+
+// pseudo are filesystems whose files are made by the kernel when they are read:
+// reading some of them takes something away. Magic numbers of statfs(2).
+var pseudo = map[uint32]bool{
+	0x9fa0: true /* proc */, 0x62656572: true /* sysfs */, 0x74726163: true /* tracefs */, 0x64626720: true, /* debugfs */
+	0x27e0eb: true /* cgroup */, 0x63677270: true /* cgroup2 */, 0x6165676c: true /* pstore */, 0x73636673: true, /* securityfs */
+	0xcafe4a11: true /* bpf */, 0x6e736673: true /* nsfs */, 0x50494446: true /* pidfs */, 0x09041934: true, /* anon_inode */
+	0x1cd1: true /* devpts */, 0x19800202: true /* mqueue */, 0x42494e4d: true /* binfmt_misc */, 0xde5e81e4: true, /* efivarfs */
+	0x62656570: true /* configfs */, 0xf97cff8c: true, /* selinuxfs */
+}
+
+func (w *worker) classify(via string, st unix.Stat_t) (engine.Class, error) {
+	if st.Mode&unix.S_IFMT == unix.S_IFREG {
+		real, err := w.realFilesystem(via, st.Dev)
+		if err != nil || !real {
+			return notAFile, err
+		}
+		if st.Size == 0 {
+			return engine.None, nil
+		}
+	}
+	head, err := readHead(via)
+	if err != nil {
+		return engine.None, err
+	}
+	return engine.Classify(head), nil
+}
+
+func (w *worker) realFilesystem(via string, dev uint64) (bool, error) {
+	w.mu.Lock()
+	real, known := w.fsTypes[dev]
+	w.mu.Unlock()
+	if known {
+		return real, nil
+	}
+	var fsStat unix.Statfs_t
+	if err := unix.Statfs(via, &fsStat); err != nil {
+		return false, err
+	}
+	real = !pseudo[uint32(fsStat.Type)]
+	w.mu.Lock()
+	w.fsTypes[dev] = real
+	w.mu.Unlock()
+	return real, nil
+}
+
+// readHead opens a file anew, for reading only, and waits for nothing.
+func readHead(path string) ([]byte, error) {
+	const flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+	fd, err := unix.Open(path, flags|unix.O_NOATIME, 0)
+	if errors.Is(err, unix.EPERM) {
+		fd, err = unix.Open(path, flags, 0)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	head := make([]byte, engine.HeadSize)
+	n, err := unix.Pread(fd, head, 0)
+	if err != nil {
+		return nil, err
+	}
+	return head[:n], nil
+}
+
+// mappings looks at files that are mapped; their descriptors may be closed.
+func (w *worker) mappings(p *Process, dir string) error {
+	text, err := os.ReadFile(filepath.Join(dir, "maps"))
+	if err != nil {
+		return err
+	}
+	var problems []error
+	last := ""
+	for line := range bytes.Lines(text) {
+		m, ok := parseMapping(line)
+		if !ok || m.key == last { // the parts of a file follow each other
+			continue
+		}
+		last = m.key
+		// map_files is the process's, its threads have none.
+		via := filepath.Join(w.proc, strconv.Itoa(p.PID), "map_files", m.area)
+		if err := w.mapping(p, via, m.key); err != nil && !gone(err) { //check:scan-mapping
+			problems = append(problems, fmt.Errorf("%s: %w", via, err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (w *worker) mapping(p *Process, via, key string) error {
+	w.mu.Lock()
+	c, known := w.mapped[key]
+	w.mu.Unlock()
+	if known {
+		return w.add(p, via, c.id, c.class)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(via, &st); err != nil {
+		return err
+	}
+	c = classified{probe.FileID{Dev: st.Dev, Ino: st.Ino}, notAFile}
+	if st.Mode&unix.S_IFMT == unix.S_IFREG {
+		class, err := w.classify(via, st)
+		if err != nil {
+			return err
+		}
+		c.class = class
+	}
+	w.mu.Lock()
+	w.mapped[key] = c
+	w.mu.Unlock()
+	return w.add(p, via, c.id, c.class)
+}
+
+// mapping is a line of /proc/PID/maps that is of a file.
+type mapping struct {
+	area string // its name in map_files
+	key  string // device, inode and path: the same for all maps of a file
+}
+
+// parseMapping reads a line: "start-end perms offset dev inode path". Areas
+// without an inode are of no file.
+func parseMapping(line []byte) (m mapping, ok bool) {
+	text := strings.TrimSuffix(string(line), "\n")
+	fields := strings.SplitN(text, " ", 6)
+	if len(fields) < 5 || fields[4] == "0" {
+		return mapping{}, false
+	}
+	begin, end, ok := strings.Cut(fields[0], "-")
+	if !ok {
+		return mapping{}, false
+	}
+	// map_files writes numbers without the leading zeros that maps may have.
+	b, err1 := strconv.ParseUint(begin, 16, 64)
+	e, err2 := strconv.ParseUint(end, 16, 64)
+	if err1 != nil || err2 != nil {
+		return mapping{}, false
+	}
+	return mapping{fmt.Sprintf("%x-%x", b, e), strings.Join(fields[3:], " ")}, true
+}
