@@ -1,0 +1,110 @@
+// Package agent is the guard on its machine: a Unix socket, the gate behind
+// it, and the machine's part in its set.
+//
+// The protocol on the socket: the caller sends one Call as a line of JSON; the
+// agent answers with lines of JSON, Events, the last of which has Result,
+// Status or Error. A caller that closes the connection before a command has
+// been started has withdrawn its call.
+package agent
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/guard/gate"
+)
+
+// SocketPath is where the agent listens unless a flag says otherwise.
+const SocketPath = "/run/lifeboat-guard/guard.sock"
+
+// ProtocolVersion is the version of Call and Event.
+const ProtocolVersion = 1
+
+// Verbs of a Call.
+const (
+	VerbExec   = "exec"
+	VerbCheck  = "check"
+	VerbStatus = "status"
+)
+
+// Call is what a caller sends.
+type Call struct {
+	Version int      `json:"version"`
+	Verb    string   `json:"verb"`
+	Ask     gate.Ask `json:"ask,omitzero"`
+}
+
+// Event is one line of the answer.
+type Event struct {
+	Stdout []byte       `json:"stdout,omitempty"`
+	Stderr []byte       `json:"stderr,omitempty"`
+	Result *gate.Result `json:"result,omitempty"`
+	Status *Status      `json:"status,omitempty"`
+	Error  string       `json:"error,omitempty"`
+}
+
+func (e Event) last() bool { return e.Result != nil || e.Status != nil || e.Error != "" }
+
+// Limits: of a Call's line (signed requests and argument vectors are small),
+// and of the time to send it.
+const (
+	maxCall     = 1 << 20
+	callTimeout = 10 * time.Second
+)
+
+// ErrNoAgent is that nobody listens at the socket.
+var ErrNoAgent = errors.New("no agent answers: start lifeboat-guard agent; until it runs nothing is allowed")
+
+// ErrLost is that the connection ended before the result came.
+var ErrLost = errors.New("the agent was lost before it told the outcome")
+
+// Do sends a call and hands the command's output to out until the answer comes.
+func Do(ctx context.Context, socket string, call Call, out gate.Output) (Event, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return Event{}, fmt.Errorf("%w (%w)", ErrNoAgent, err)
+	}
+	defer func() { _ = conn.Close() }()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	call.Version = ProtocolVersion
+	text, err := json.Marshal(call)
+	if err != nil {
+		return Event{}, err
+	}
+	if _, err := conn.Write(append(text, '\n')); err != nil {
+		return Event{}, fmt.Errorf("%w: %w", ErrLost, err)
+	}
+	return receive(conn, out)
+}
+
+func receive(r io.Reader, out gate.Output) (Event, error) {
+	dec := json.NewDecoder(bufio.NewReader(r))
+	for {
+		var e Event
+		if err := dec.Decode(&e); err != nil {
+			return Event{}, fmt.Errorf("%w: %w", ErrLost, err)
+		}
+		if e.last() {
+			return e, nil
+		}
+		if err := errors.Join(pass(out.Stdout, e.Stdout), pass(out.Stderr, e.Stderr)); err != nil {
+			return Event{}, err
+		}
+	}
+}
+
+func pass(w io.Writer, b []byte) error {
+	if w == nil || len(b) == 0 {
+		return nil
+	}
+	_, err := w.Write(b)
+	return err
+}
