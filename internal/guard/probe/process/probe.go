@@ -26,6 +26,7 @@ type Probe struct {
 	Canary *Canary
 	// DataDirs are data directories beyond those that are found.
 	DataDirs []string
+	World    World
 }
 
 // Name is that of the scan as a whole; its facts have the names above.
@@ -33,7 +34,7 @@ func (Probe) Name() string { return "process" }
 
 // Look scans once.
 func (p Probe) Look(ctx context.Context, q probe.Question) []fact.Fact {
-	facts := visibility("/proc")
+	facts := visibility("/proc", p.World)
 	snapshot, err := Scan(ctx)
 	if err != nil {
 		return append(facts, fact.Fact{Probe: VisibilityName, Kind: fact.Visibility, Subject: "processes",

@@ -321,13 +321,12 @@ func (w *worker) descriptors(p *Process, dir string) error {
 	if err != nil {
 		return err
 	}
-	var problems []error
 	for _, name := range names {
 		via := fdDir + "/" + name
 		var st unix.Stat_t
 		if err := unix.Fstatat(int(d.Fd()), name, &st, 0); err != nil {
 			if !gone(err) { //check:scan-stat
-				problems = append(problems, fmt.Errorf("%s: %w", via, err))
+				return fmt.Errorf("%s: %w", via, err) // the others are most likely no better
 			}
 			continue
 		}
@@ -336,11 +335,11 @@ func (w *worker) descriptors(p *Process, dir string) error {
 			p.Sockets = append(p.Sockets, st.Ino)
 		case unix.S_IFREG, unix.S_IFBLK:
 			if err := w.file(p, via, st); err != nil && !gone(err) { //check:scan-file
-				problems = append(problems, fmt.Errorf("%s: %w", via, err))
+				return fmt.Errorf("%s: %w", via, err)
 			}
 		}
 	}
-	return errors.Join(problems...)
+	return nil
 }
 
 // file adds a file to the process if it is an engine's.
@@ -462,7 +461,6 @@ func (w *worker) mappings(p *Process, dir string) error {
 	if err != nil {
 		return err
 	}
-	var problems []error
 	last := ""
 	for line := range bytes.Lines(text) {
 		m, ok := parseMapping(line)
@@ -473,10 +471,10 @@ func (w *worker) mappings(p *Process, dir string) error {
 		// map_files is the process's, its threads have none.
 		via := filepath.Join(w.proc, strconv.Itoa(p.PID), "map_files", m.area)
 		if err := w.mapping(p, via, m.key); err != nil && !gone(err) { //check:scan-mapping
-			problems = append(problems, fmt.Errorf("%s: %w", via, err))
+			return fmt.Errorf("%s: %w", via, err)
 		}
 	}
-	return errors.Join(problems...)
+	return nil
 }
 
 func (w *worker) mapping(p *Process, via, key string) error {
