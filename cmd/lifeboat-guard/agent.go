@@ -31,7 +31,7 @@ when the agent ends; an agent that is started again knows of it.`,
 				return errors.New("the agent must be root: it has to see every process and disk of the machine")
 			}
 			o.ConfigOptional = !c.Flags().Changed("config")
-			a, err := agent.New(c.Context(), o)
+			a, err := agent.New(o)
 			if err != nil {
 				return err
 			}

@@ -30,6 +30,7 @@ type Options struct {
 	ConfigOptional bool // no file is no configuration
 	StateDir       string
 	Version        string
+	World          World // for tests
 }
 
 // Agent is a running guard.
@@ -50,7 +51,7 @@ type Agent struct {
 
 // New makes an agent, or says what is wrong with configuration or state: then
 // nothing listens, and nothing is allowed.
-func New(ctx context.Context, o Options) (a *Agent, err error) {
+func New(o Options) (a *Agent, err error) {
 	a = &Agent{options: o, started: time.Now()}
 	if a.config, err = config.Load(o.ConfigPath, o.ConfigOptional); err != nil {
 		return nil, err
@@ -67,7 +68,7 @@ func New(ctx context.Context, o Options) (a *Agent, err error) {
 	if err := a.rememberSet(); err != nil {
 		return nil, err
 	}
-	if err := a.build(ctx); err != nil {
+	if err := a.build(); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
@@ -76,7 +77,7 @@ func New(ctx context.Context, o Options) (a *Agent, err error) {
 func (a *Agent) state(name string) string { return filepath.Join(a.options.StateDir, name) }
 
 // build puts the gate together.
-func (a *Agent) build(ctx context.Context) (err error) {
+func (a *Agent) build() (err error) {
 	rules, err := policy.Compile(a.config.Rules)
 	if err != nil {
 		return fmt.Errorf("configuration: %w", err)
@@ -94,7 +95,7 @@ func (a *Agent) build(ctx context.Context) (err error) {
 	}); err != nil {
 		return err
 	}
-	if a.sight, err = newSight(ctx, a.config, a.options.StateDir); err != nil {
+	if a.sight, err = newSight(a.options.StateDir, a.options.World); err != nil {
 		return err
 	}
 	who := &authority{keys: keys, identity: a.identity, spent: nonces, signedOnly: a.config.Requests.SignedOnly}

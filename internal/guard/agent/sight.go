@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/guard/config"
 	"github.com/lifeboat-db/lifeboat/internal/guard/enginelock"
@@ -12,6 +13,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/guard/probe"
 	"github.com/lifeboat-db/lifeboat/internal/guard/probe/backup"
 	"github.com/lifeboat-db/lifeboat/internal/guard/probe/boot"
+	"github.com/lifeboat-db/lifeboat/internal/guard/probe/disk"
 	"github.com/lifeboat-db/lifeboat/internal/guard/probe/process"
 	"github.com/lifeboat-db/lifeboat/internal/guard/probe/server"
 )
@@ -23,18 +25,32 @@ func MaybeCanary() { process.CanaryMain() }
 // sight is what the agent sees with, as long as it lives.
 type sight struct {
 	canary *process.Canary
+	onDisk *disk.Canary
+	world  World
 }
 
-func newSight(_ context.Context, _ config.Config, stateDir string) (*sight, error) {
+// World is what a machine consists of. The zero value is the real machine;
+// tests put one into namespaces of its own, with loop devices for disks. No
+// flag, file or variable sets it.
+type World struct {
+	Processes process.World
+	Devices   []string
+}
+
+func newSight(stateDir string, world World) (*sight, error) {
 	dir := filepath.Join(stateDir, "canary")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	onDisk, err := disk.PlantCanary(dir, process.Page())
+	if err != nil {
 		return nil, err
 	}
 	canary, err := process.StartCanary(dir)
 	if err != nil {
 		return nil, err
 	}
-	return &sight{canary: canary}, nil
+	return &sight{canary: canary, onDisk: onDisk, world: world}, nil
 }
 
 // looker puts the probes in order: what lies on the disks, then what runs (it
@@ -47,8 +63,8 @@ func (s *sight) looker(c config.Config) gate.Looker {
 	return gate.Looker{
 		Timeout: c.Timeouts.Disks,
 		Stages: [][]probe.Probe{
-			{},
-			{process.Probe{Canary: s.canary, DataDirs: c.DataDirs}},
+			{disk.Probe{Canary: s.onDisk, MaxDuration: c.Timeouts.Disks - time.Second, Machine: s.world.Devices}},
+			{process.Probe{Canary: s.canary, DataDirs: c.DataDirs, World: s.world.Processes}},
 			{
 				server.Probe{Logins: logins},
 				boot.Probe{AssumeDisk: c.NextBoot == "disk"},

@@ -133,21 +133,19 @@ type Pace struct {
 
 // Timeouts bound the probes.
 type Timeouts struct {
-	Probe time.Duration `yaml:"probe"` // any but the disks'
 	Disks time.Duration `yaml:"disks"` // walking and scanning disks
 }
 
 // Defaults.
 const (
-	defaultProbeTimeout = 10 * time.Second
-	defaultDiskTimeout  = 15 * time.Minute
-	defaultTimeout      = 3 * time.Second
-	defaultMaxLag       = 60 * time.Second
-	defaultHealthTTL    = 15 * time.Second
-	defaultIntentTTL    = 30 * time.Second
-	defaultPrefix       = "/lifeboat/v1"
-	defaultOperations   = 10
-	defaultInterval     = 10 * time.Minute
+	defaultDiskTimeout = 15 * time.Minute
+	defaultTimeout     = 3 * time.Second
+	defaultMaxLag      = 60 * time.Second
+	defaultHealthTTL   = 15 * time.Second
+	defaultIntentTTL   = 30 * time.Second
+	defaultPrefix      = "/lifeboat/v1"
+	defaultOperations  = 10
+	defaultInterval    = 10 * time.Minute
 )
 
 // Load reads a file that only root can have written. With optional, a file
@@ -212,7 +210,6 @@ func Parse(text []byte) (Config, error) {
 }
 
 func (c *Config) setDefaults() {
-	orElse(&c.Timeouts.Probe, defaultProbeTimeout)
 	orElse(&c.Timeouts.Disks, defaultDiskTimeout)
 	if i := c.Interlock; i != nil {
 		orElse(&i.Timeout, defaultTimeout)
@@ -253,8 +250,8 @@ func (c *Config) validate() error {
 	if c.Backup.Status != "" && !filepath.IsAbs(c.Backup.Status) || c.Backup.MaxAge < 0 {
 		return errors.New("backup: status must be an absolute path and max_age positive")
 	}
-	if c.Timeouts.Probe < 0 || c.Timeouts.Disks < 0 {
-		return errors.New("timeouts must be positive")
+	if c.Timeouts.Disks < 10*time.Second {
+		return errors.New("timeouts: disks must be 10s or more: what is not walked in time is refused")
 	}
 	return errors.Join(c.validateKeys(), c.validateCommands(), c.Interlock.validate())
 }

@@ -63,7 +63,7 @@ func TestParseRefuses(t *testing.T) {
 		"certificate":        {"  set:", "  cert_file: /x\n  set:"},
 		"password":           {"  set:", "  username: x\n  set:"},
 		"interlock time":     {"  set:", "  timeout: -1s\n  set:"},
-		"timeout":            {"next_boot: disk", "timeouts: {probe: -1s}"},
+		"timeout":            {"next_boot: disk", "timeouts: {disks: 9s}"},
 		"second document":    {"next_boot: disk", "next_boot: disk\n---\nversion: 1"},
 		"not a mapping":      {whole, "hello"},
 		"nothing":            {whole, ""},
@@ -123,7 +123,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("&a [*a]"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		c, err := Parse(text)
-		if err == nil && (c.Version != Version || c.Timeouts.Probe <= 0) {
+		if err == nil && (c.Version != Version || c.Timeouts.Disks <= 0) {
 			t.Fatalf("%+v", c)
 		}
 	})

@@ -1,7 +1,14 @@
-// Package disk looks at what lies on the machine's disks.
+// Package disk looks at what lies on the machine's disks, mounted or not, and
+// who uses them.
 //
-// It holds the parsers, the signatures of what a device carries, and the claim
-// that keeps a device from being mounted. The probes themselves are not here yet.
+// Each filesystem within reach is mounted once more, read-only and where nobody
+// else sees it, and walked from its root: so nothing hides below another mount
+// or in another namespace. A device without a known filesystem is read through
+// for the beginnings of engines' files. What cannot be looked into is UNKNOWN.
+//
+// Not found: data in files that are not called like an engine's; data in free
+// space of a filesystem and in gaps between partitions. Logical dumps are not
+// data at rest.
 package disk
 
 import (

@@ -1,0 +1,387 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lifeboat-db/lifeboat/internal/guard/engine"
+	"github.com/lifeboat-db/lifeboat/internal/guard/fact"
+	"github.com/lifeboat-db/lifeboat/internal/guard/operation"
+	"github.com/lifeboat-db/lifeboat/internal/guard/probe"
+)
+
+// Names of the probes.
+const (
+	ClaimsName = "block-devices"
+	DataName   = "data-at-rest"
+)
+
+// Probe is both of them, one after the other: looking into a device claims it.
+type Probe struct {
+	Canary *Canary
+	// MaxDuration bounds walking and scanning.
+	MaxDuration time.Duration
+	// Machine is for tests: the devices that a machine has. Nil: all.
+	Machine []string
+}
+
+// Name is that of both; facts have the names above.
+func (Probe) Name() string { return "disks" }
+
+// Look looks at the devices within reach. An operation that leaves the disks as
+// they are is asked for what does not survive a reboot only.
+func (p Probe) Look(ctx context.Context, q probe.Question) []fact.Fact {
+	if q.Operation == operation.StopServer {
+		return notAsked()
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.MaxDuration)
+	defer cancel()
+	l := &look{ctx: ctx, canary: p.Canary, self: os.Getpid()}
+	if err := l.survey(p.Machine, q); err != nil { //check:disk-survey
+		return []fact.Fact{
+			{Probe: ClaimsName, Kind: fact.BlockClaim, Subject: "devices", Summary: fmt.Sprintf("the devices cannot be listed: %v", err)},
+			{Probe: DataName, Kind: fact.DataAtRest, Subject: "devices", Summary: "nobody knows what lies on devices that cannot be listed"},
+			{Probe: DataName, Kind: fact.VolatileData, Subject: "devices", Summary: "nobody knows what lies on devices that cannot be listed"},
+		}
+	}
+	if q.Operation.Destroys() {
+		l.claims()
+		l.data()
+	}
+	l.memory()
+	return l.facts
+}
+
+func notAsked() (facts []fact.Fact) {
+	for kind, name := range map[fact.Kind]string{fact.BlockClaim: ClaimsName, fact.DataAtRest: DataName, fact.VolatileData: DataName} {
+		facts = append(facts, fact.Fact{Probe: name, Kind: kind, Verdict: fact.Clear, Summary: "not asked: the operation leaves disks and memory as they are"})
+	}
+	return facts
+}
+
+// look is one look.
+type look struct {
+	ctx     context.Context
+	canary  *Canary
+	self    int
+	devices []Device // within reach
+	mounts  []namespaceMounts
+	swaps   []string
+	free    map[string]bool // devices that nobody claims, by name
+	facts   []fact.Fact
+}
+
+func (l *look) add(probe string, kind fact.Kind, v fact.Verdict, subject, format string, args ...any) *fact.Fact {
+	l.facts = append(l.facts, fact.Fact{Probe: probe, Kind: kind, Verdict: v, Subject: subject, Summary: fmt.Sprintf(format, args...)})
+	return &l.facts[len(l.facts)-1]
+}
+
+// has reports whether a fact of the kind denies already.
+func (l *look) has(kinds ...fact.Kind) bool {
+	return slices.ContainsFunc(l.facts, func(f fact.Fact) bool { return slices.Contains(kinds, f.Kind) && f.Verdict != fact.Clear })
+}
+
+func (l *look) survey(machine []string, q probe.Question) error {
+	all, err := Devices("/sys")
+	if err != nil {
+		return err
+	}
+	if machine != nil {
+		if all, err = Reach(all, machine); err != nil {
+			return err
+		}
+	}
+	if l.devices, err = Reach(all, q.Scope.Devices); err != nil { //check:disk-reach-error
+		return err
+	}
+	if len(l.devices) == 0 { //check:disk-no-devices
+		return errors.New("there are none")
+	}
+	var unseen []string
+	if l.mounts, unseen, err = allMounts("/proc"); err != nil {
+		return err
+	}
+	if len(unseen) > 0 { //check:disk-unseen
+		l.add(ClaimsName, fact.BlockClaim, fact.Unknown, "mount namespaces",
+			"mounts of some processes cannot be seen: %s", strings.Join(unseen[:min(len(unseen), 5)], "; "))
+	}
+	text, err := os.ReadFile("/proc/swaps")
+	if err != nil {
+		return err
+	}
+	l.swaps, err = ParseSwaps(text)
+	return err
+}
+
+// claims asks each device whether somebody has it.
+func (l *look) claims() {
+	l.free = map[string]bool{}
+	for _, d := range l.devices {
+		claims, err := Claim([]string{d.Path})
+		switch {
+		case err == nil:
+			l.free[d.Name] = true
+			if err := claims.Release(); err != nil {
+				l.add(ClaimsName, fact.BlockClaim, fact.Unknown, d.Path, "%s: %v", d.Path, err)
+			}
+		case errors.Is(err, unix.EBUSY):
+			l.claimed(d)
+		default:
+			l.add(ClaimsName, fact.BlockClaim, fact.Unknown, d.Path, "whether somebody uses %s cannot be found out: %v", d.Path, err)
+		}
+	}
+	if !l.has(fact.BlockClaim) {
+		l.add(ClaimsName, fact.BlockClaim, fact.Clear, "", "nobody uses any of %d block devices", len(l.devices))
+	}
+}
+
+// claimed names who has a device. One whose holder cannot be named may be
+// anybody's.
+func (l *look) claimed(d Device) {
+	users := l.users(d)
+	for _, name := range d.Partitions {
+		for _, p := range l.devices {
+			if p.Name == name {
+				users = append(users, l.users(p)...)
+			}
+		}
+	}
+	if len(users) == 0 { //check:disk-claimed-by-nobody
+		l.add(ClaimsName, fact.BlockClaim, fact.Unknown, d.Path, "%s is in use, and nobody knows by whom: no mount in any namespace, no swap, no stacked device", d.Path)
+		return
+	}
+	f := l.add(ClaimsName, fact.BlockClaim, fact.Active, d.Path, "%s is in use: %s", d.Path, strings.Join(users[:min(len(users), 3)], ", "))
+	f.Evidence = map[string]string{"users": strings.Join(users[:min(len(users), 20)], ", ")}
+}
+
+func (l *look) users(d Device) (users []string) {
+	for _, point := range mountsOf(d, l.mounts, l.self) {
+		users = append(users, "mounted at "+point)
+	}
+	for _, holder := range d.Holders {
+		users = append(users, "part of "+holder)
+	}
+	for _, swap := range l.swaps {
+		if swap == d.Path {
+			users = append(users, "swap")
+		}
+	}
+	return users
+}
+
+// data looks into each device.
+func (l *look) data() {
+	seenCanary := false
+	for _, d := range l.devices {
+		seenCanary = l.device(d) || seenCanary
+	}
+	if l.canary.within(l.devices) && !seenCanary { //check:disk-canary
+		l.add(DataName, fact.DataAtRest, fact.Unknown, "canary",
+			"the walk did not find the guard's own canary, so it may have missed data as well")
+	}
+	if !l.has(fact.DataAtRest, fact.Layer) {
+		l.add(DataName, fact.DataAtRest, fact.Clear, "", "no data of a storage engine lie on any of %d block devices", len(l.devices))
+	}
+}
+
+// device looks into one device, and reports whether the canary was there.
+func (l *look) device(d Device) (canary bool) {
+	f, err := os.Open(d.Path)
+	if err != nil { //check:disk-open
+		l.add(DataName, fact.DataAtRest, fact.Unknown, d.Path, "%s cannot be read: %v", d.Path, err)
+		return false
+	}
+	signatures, err := Signatures(f, d.Size)
+	if err = errors.Join(err, f.Close()); err != nil { //check:disk-signatures
+		l.add(DataName, fact.DataAtRest, fact.Unknown, d.Path, "%s cannot be read: %v", d.Path, err)
+		return false
+	}
+	if len(d.Partitions) > 0 {
+		return false // each is looked into by itself
+	}
+	for _, s := range signatures {
+		if known, ok := filesystems[s]; ok {
+			return l.inside(d, known)
+		}
+	}
+	for _, s := range signatures {
+		if !slices.Contains(layers, s) {
+			continue
+		}
+		if len(d.Holders) > 0 {
+			return false // what is stacked on it is within reach, and is looked into
+		}
+		l.add(DataName, fact.Layer, fact.Unknown, d.Path, "%s is part of %s, which hides what is in it: open it, or look at it elsewhere", d.Path, s)
+		return false
+	}
+	if slices.Contains(signatures, "swap") {
+		return false
+	}
+	l.raw(d, "no filesystem that is known")
+	return false
+}
+
+// raw scans a device's bytes.
+func (l *look) raw(d Device, why string) (found bool) {
+	class, at, err := scanRaw(l.ctx, d.Path, d.Size)
+	switch {
+	case err != nil: //check:disk-raw-error
+		l.add(DataName, fact.DataAtRest, fact.Unknown, d.Path, "%s (%s) cannot be read through: %v", d.Path, why, err)
+	case class != engine.None:
+		l.add(DataName, fact.DataAtRest, fact.Active, d.Path, "%s (%s) holds an %s at byte %d", d.Path, why, class, at)
+	default:
+		return false
+	}
+	return true
+}
+
+// inside walks the filesystem on a device.
+func (l *look) inside(d Device, kind filesystem) (canary bool) {
+	found, canary, err := l.walkDevice(d, kind)
+	if err != nil {
+		if !l.raw(d, "its filesystem cannot be walked") { //check:disk-unwalkable
+			l.add(DataName, fact.Layer, fact.Unknown, d.Path, "the filesystem on %s cannot be walked: %v", d.Path, err)
+		}
+		return canary
+	}
+	l.report(d, found, fact.DataAtRest)
+	return canary
+}
+
+func (l *look) walkDevice(d Device, kind filesystem) (found []finding, canary bool, err error) {
+	root, err := openRoot(d.Path, kind)
+	if err != nil {
+		return nil, false, err
+	}
+	found, _, err = walk(l.ctx, root)
+	err = errors.Join(err, unix.Close(root))
+	if l.free[d.Name] {
+		err = errors.Join(err, awaitFree(l.ctx, d.Path))
+	}
+	found = slices.DeleteFunc(found, func(f finding) bool {
+		is := l.canary.is(f)
+		canary = canary || is
+		return is
+	})
+	return found, canary, err
+}
+
+// report makes a fact of each data directory.
+func (l *look) report(d Device, found []finding, kind fact.Kind) {
+	groups := directories(found)
+	dirs := make([]string, 0, len(groups))
+	for dir := range groups {
+		dirs = append(dirs, dir)
+	}
+	slices.Sort(dirs)
+	for _, dir := range dirs {
+		l.directory(d, dir, groups[dir], kind)
+	}
+}
+
+func (l *look) directory(d Device, dir string, files []finding, kind fact.Kind) {
+	verdict, note := fact.Active, ""
+	if !slices.ContainsFunc(files, func(f finding) bool { return !f.weak }) { //check:disk-weak-only
+		verdict, note = fact.Unknown, ": they are called so, but their bytes are not known (encrypted?)"
+	}
+	subject, visible := l.visible(d, dir)
+	f := l.add(DataName, kind, verdict, subject, "%s holds %d files of a storage engine, such as %s (%s)%s",
+		subject, len(files), path.Base(files[0].path), files[0].class, note)
+	f.Evidence = map[string]string{"device": d.Path, "files": paths(files)}
+	if visible {
+		f.Evidence["datadir"] = subject
+	}
+}
+
+func paths(files []finding) string {
+	var names []string
+	for _, f := range files[:min(len(files), 5)] {
+		names = append(names, "/"+strings.TrimPrefix(f.path, "./"))
+	}
+	return strings.Join(names, ", ")
+}
+
+// visible returns the path by which the guard itself can reach a directory of
+// a device's filesystem, or "DEVICE:/path" if it cannot.
+func (l *look) visible(d Device, dir string) (string, bool) {
+	inside := path.Join("/", dir)
+	for _, ns := range l.mounts {
+		if ns.pid != l.self {
+			continue
+		}
+		for _, m := range ns.mounts {
+			rest, ok := strings.CutPrefix(inside, strings.TrimSuffix(m.Root, "/"))
+			if !mountedFrom(d, m) || !ok {
+				continue
+			}
+			return path.Join(m.Point, rest), true
+		}
+	}
+	return d.Path + ":" + inside, false
+}
+
+// memory looks through filesystems that live in memory, in every mount
+// namespace: what lies there does not survive a reboot.
+func (l *look) memory() {
+	walked := map[[2]uint32]bool{}
+	for _, ns := range l.mounts {
+		for _, m := range ns.mounts {
+			number := [2]uint32{m.Major, m.Minor}
+			if m.Type != "tmpfs" && m.Type != "ramfs" || walked[number] {
+				continue
+			}
+			walked[number] = true
+			l.tmpfs(ns.pid, m)
+		}
+	}
+	if !l.has(fact.VolatileData) {
+		l.add(DataName, fact.VolatileData, fact.Clear, "", "no data of a storage engine lie in memory (%d filesystems)", len(walked))
+	}
+}
+
+func (l *look) tmpfs(pid int, m Mount) {
+	root, err := openMount(pid, m)
+	if err != nil {
+		if !gone(err) { //check:disk-tmpfs-unseen
+			l.add(DataName, fact.VolatileData, fact.Unknown, m.Point, "%s at %s of process %d cannot be looked into: %v", m.Type, m.Point, pid, err)
+		}
+		return
+	}
+	found, _, err := walk(l.ctx, root)
+	if err = errors.Join(err, unix.Close(root)); err != nil { //check:disk-tmpfs-unread
+		l.add(DataName, fact.VolatileData, fact.Unknown, m.Point, "%s at %s cannot be read: %v", m.Type, m.Point, err)
+		return
+	}
+	found = slices.DeleteFunc(found, l.canary.is)
+	if len(found) > 0 { //check:disk-tmpfs-data
+		l.add(DataName, fact.VolatileData, fact.Active, m.Point, "%s at %s lives in memory and holds %d files of a storage engine, such as %s",
+			m.Type, m.Point, len(found), found[0].path)
+	}
+}
+
+// openMount opens the root of a mount through a process of its namespace.
+func openMount(pid int, m Mount) (int, error) {
+	fd, err := unix.Open(fmt.Sprintf("/proc/%d/root%s", pid, m.Point), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOTDIR) {
+		return -1, unix.ENOENT // a single file is mounted: its filesystem is mounted elsewhere as well
+	}
+	if err != nil {
+		return -1, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return -1, errors.Join(err, unix.Close(fd))
+	}
+	if st.Dev != unix.Mkdev(m.Major, m.Minor) { //check:disk-hidden-mount
+		return -1, errors.Join(errors.New("something else is mounted over it: unmount that"), unix.Close(fd))
+	}
+	return fd, nil
+}
