@@ -78,6 +78,9 @@ func sing(dir string) error {
 	if err != nil {
 		return err
 	}
+	if err := leaveMounts(dir); err != nil {
+		return fmt.Errorf("leave the machine's mounts: %w", err)
+	}
 	var has CanaryFiles
 	if has.Open, err = fileID(locked); err != nil {
 		return err
@@ -94,6 +97,29 @@ func sing(dir string) error {
 	}
 	_, err = io.Copy(io.Discard, os.Stdin) // until the guard ends
 	return errors.Join(err, unix.Munmap(memory), locked.Close())
+}
+
+// leaveMounts gives the canary a root of its own: in its namespace it has a
+// copy of every mount of the machine, and would keep disks in use that have
+// been unmounted everywhere else.
+func leaveMounts(dir string) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	if err := unix.Mount("canary", dir, "tmpfs", 0, "size=64k"); err != nil {
+		return err
+	}
+	old := filepath.Join(dir, "old")
+	if err := os.Mkdir(old, 0o700); err != nil {
+		return err
+	}
+	if err := unix.PivotRoot(dir, old); err != nil {
+		return err
+	}
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	return unix.Unmount("/old", unix.MNT_DETACH)
 }
 
 // hidden makes an unlinked file with a page in it.
