@@ -66,26 +66,32 @@ func splitForced(text string) ([]string, error) {
 }
 
 // checkForcedFlags looks at the flags before the two hyphens; what follows them
-// is the command, which the agent judges.
+// is the command, which the agent judges. A flag's value is taken as the flag
+// parser takes it, and must not look like a flag or the hyphens itself.
 func checkForcedFlags(words []string) error {
-	for i, word := range words {
+	for i := 0; i < len(words); i++ {
+		word := words[i]
 		if word == "--" {
 			return nil
 		}
-		if !strings.HasPrefix(word, "-") || word == "-" {
+		if !strings.HasPrefix(word, "-") {
 			continue
 		}
 		flag, value, joined := strings.Cut(word, "=")
 		if !slices.Contains(forcedFlags, flag) { //check:ssh-flags
 			return fmt.Errorf("%s cannot be used through SSH", flag)
 		}
-		if flag != "--request" && flag != "--override" {
+		if flag == "--json" || flag == "--explain" {
 			continue
 		}
 		if !joined && i+1 < len(words) {
-			value = words[i+1]
+			i++
+			value = words[i]
 		}
-		if value != "-" { //check:ssh-no-files
+		if strings.HasPrefix(value, "-") && value != "-" { //check:ssh-flag-for-value
+			return fmt.Errorf("%s cannot be the value of %s", value, flag)
+		}
+		if flag != "--device" && value != "-" { //check:ssh-no-files
 			return fmt.Errorf("through SSH %s comes by standard input: %s -", flag, flag)
 		}
 	}

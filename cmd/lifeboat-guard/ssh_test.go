@@ -25,6 +25,9 @@ func TestSplitForced(t *testing.T) {
 		"status 'x'", `status "x"`, "status\nreboot", "status\treboot", "status \\x", "status *", "status ~", "status #x", "status é", "status \x00",
 		"status --socket /tmp/x", "check wipe --socket=/tmp/x", "exec wipe --request /etc/shadow -- /bin/true",
 		"exec wipe --override=/etc/shadow -- /bin/true", "exec wipe --request", "-h", "--help", strings.Repeat("x", maxForced+1),
+		"exec reboot --device -- --socket=/tmp/nope --request=/etc/hostname -- /usr/bin/systemctl reboot",
+		"exec reboot --device --socket=/tmp/nope -- /bin/true", "check wipe - --socket /tmp/x", "check wipe -x",
+		"exec reboot --request -- --socket=/tmp/nope -- /bin/true",
 		"internal-sftp", "/usr/lib/openssh/sftp-server", "scp -t /tmp",
 	} {
 		if words, err := splitForced(text); err == nil {

@@ -24,6 +24,10 @@ import (
 // flag says otherwise.
 const StateDir = "/var/lib/lifeboat-guard"
 
+// permitPath is where packaging/guard installs what lets systemd restart the
+// machine.
+const permitPath = "/usr/lib/lifeboat-guard/permit"
+
 // Options of an agent.
 type Options struct {
 	ConfigPath     string
@@ -41,6 +45,7 @@ type Agent struct {
 	key      ed25519.PrivateKey
 	gate     *gate.Gate
 	log      *audit.Log
+	nonces   *spent.Store
 	journal  *gate.Journal
 	sight    *sight
 	started  time.Time
@@ -86,8 +91,7 @@ func (a *Agent) build() (err error) {
 	if err != nil {
 		return err
 	}
-	nonces, err := spent.Open(a.state("spent"), time.Now)
-	if err != nil {
+	if a.nonces, err = spent.Open(a.state("spent"), time.Now); err != nil {
 		return err
 	}
 	if a.log, err = audit.Open(audit.Options{
@@ -98,14 +102,14 @@ func (a *Agent) build() (err error) {
 	if a.sight, err = newSight(a.options.StateDir, a.options.World); err != nil {
 		return err
 	}
-	who := &authority{keys: keys, identity: a.identity, spent: nonces, signedOnly: a.config.Requests.SignedOnly}
+	who := &authority{keys: keys, identity: a.identity, spent: a.nonces, signedOnly: a.config.Requests.SignedOnly}
 	if !a.config.Requests.ClockUnchecked {
 		who.synchronised = spent.Synchronised
 	}
 	a.journal = &gate.Journal{Dir: a.options.StateDir}
 	a.gate = &gate.Gate{
 		Target: a.identity.Target, Looker: a.sight.looker(a.config), Authority: who, Locker: locker{dataDirs: a.config.DataDirs}, Log: a.log,
-		Runner: gate.Process{Journal: a.journal, Now: time.Now}, Rules: rules, Templates: a.config.Commands, Now: time.Now,
+		Runner: gate.Process{Journal: a.journal, Now: time.Now, Permit: permitPath}, Rules: rules, Templates: a.config.Commands, Now: time.Now,
 	}
 	if err := a.joinSet(keys); err != nil {
 		return err
@@ -223,6 +227,9 @@ func (a *Agent) Close() error {
 	var err error
 	if a.sight != nil {
 		err = a.sight.Close()
+	}
+	if a.nonces != nil {
+		err = errors.Join(err, a.nonces.Close())
 	}
 	if a.log != nil {
 		err = errors.Join(err, a.log.Close())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"os/exec"
@@ -70,6 +71,10 @@ func (c Child) String() string {
 type Process struct {
 	Journal *Journal
 	Now     func() time.Time
+	// Permit is a program that lets systemd restart the machine for one
+	// command: PERMIT grant before it, PERMIT revoke after it. Where it is not
+	// installed systemd refuses nothing, and it is not run.
+	Permit string
 }
 
 // Run starts the command and waits for its end.
@@ -95,6 +100,11 @@ func (p Process) start(c Command, entry Entry, child *Child) (err error) {
 	if err != nil {
 		return err
 	}
+	revoke, err := p.permit(c.Operation)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, revoke()) }()
 	stdout, stderr, err := p.Journal.outputs(entry.Run)
 	if err != nil {
 		return err
@@ -120,6 +130,34 @@ func (p Process) start(c Command, entry Entry, child *Child) (err error) {
 	stop()
 	return describe(child, err, cmd.ProcessState)
 }
+
+// permit grants a restart, if the operation is one.
+func (p Process) permit(op operation.Operation) (revoke func() error, err error) {
+	if _, err := os.Stat(p.Permit); op != operation.Reboot || p.Permit == "" || errors.Is(err, fs.ErrNotExist) {
+		return func() error { return nil }, nil
+	}
+	run := func(verb string) error {
+		path, err := Trusted(p.Permit)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), permitTimeout)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, path, verb)
+		cmd.Env = environment()
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s %s: %w: %s", p.Permit, verb, err, out)
+		}
+		return nil
+	}
+	if err := run("grant"); err != nil {
+		return nil, errors.Join(err, run("revoke"))
+	}
+	return func() error { return run("revoke") }, nil
+}
+
+// permitTimeout bounds how long systemd may take to read its units again.
+const permitTimeout = 30 * time.Second
 
 // describe fills in how the command ended; the error is that this is not known.
 func describe(child *Child, err error, state *os.ProcessState) error {

@@ -132,3 +132,42 @@ func TestJournalDamaged(t *testing.T) {
 		t.Error("the entry has not ended")
 	}
 }
+
+// TestPermit: a restart is permitted before its command and no longer after it;
+// without the permit there is no command.
+func TestPermit(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to own a program")
+	}
+	dir := t.TempDir()
+	log := filepath.Join(dir, "log")
+	p := process(t)
+	p.Permit = filepath.Join(dir, "permit")
+	run := func(op operation.Operation) Child {
+		return p.Run(t.Context(), Command{Argv: []string{"/bin/sh", "-c", "echo command >>" + log}, Operation: op})
+	}
+	steps := func() string {
+		text, _ := os.ReadFile(log)
+		_ = os.Remove(log)
+		return strings.Join(strings.Fields(string(text)), " ")
+	}
+	install := func(script string) {
+		if err := os.WriteFile(p.Permit, []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if child := run(operation.Reboot); !child.Succeeded() || steps() != "command" {
+		t.Errorf("not installed: %+v", child)
+	}
+	install("echo $1 >>" + log)
+	if child := run(operation.Reboot); !child.Succeeded() || steps() != "grant command revoke" {
+		t.Errorf("%+v", child)
+	}
+	if child := run(operation.Wipe); !child.Succeeded() || steps() != "command" {
+		t.Errorf("no restart: %+v", child)
+	}
+	install("echo $1 >>" + log + "; exit 1")
+	if child := run(operation.Reboot); child.Started || steps() != "grant revoke" {
+		t.Errorf("refused: %+v", child)
+	}
+}

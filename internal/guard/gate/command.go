@@ -107,9 +107,8 @@ func BuiltIn(op operation.Operation) []Template {
 		}
 		return list
 	case operation.Reboot:
-		return []Template{
-			{"/usr/bin/systemctl", "reboot"}, {"/bin/systemctl", "reboot"}, {"/usr/sbin/reboot"}, {"/sbin/reboot"},
-		}
+		// reboot(8) of systemd 252 ends with 0 although it was refused.
+		return []Template{{"/usr/bin/systemctl", "reboot"}, {"/bin/systemctl", "reboot"}}
 	case operation.Wipe:
 		return []Template{
 			{"/usr/sbin/wipefs", "-a", deviceElement}, {"/sbin/wipefs", "-a", deviceElement},

@@ -190,6 +190,9 @@ func Synchronised() error {
 	return nil
 }
 
+// Close ends the writing; what was spent is on disk.
+func (s *Store) Close() error { return s.file.Close() }
+
 func syncDir(path string) error {
 	d, err := os.Open(filepath.Dir(path))
 	if err != nil {

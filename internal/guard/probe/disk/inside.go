@@ -38,20 +38,32 @@ var layers = []Signature{"luks", "lvm2", "md", "bcache", "ntfs"}
 // journal. For one that is mounted for writing the kernel refuses that with
 // EBUSY; then its live filesystem is entered, through a read-only mount.
 func openRoot(device string, f filesystem) (fd int, err error) {
+	onItsOwnThread(func() { fd, err = openRootHere(device, f) })
+	return fd, err
+}
+
+// onItsOwnThread runs f on a thread that is not used for anything else and ends
+// with it. The process's first thread cannot end: it would keep what f leaves
+// behind, and show it as the process's own, so it is held until f has run on
+// another one.
+func onItsOwnThread(f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		// The thread gets a mount namespace of its own and must not be used for
-		// anything else: it ends with this goroutine, locked.
 		runtime.LockOSThread()
-		fd, err = openRootHere(device, f)
+		if unix.Gettid() != unix.Getpid() {
+			f()
+			return // locked: the thread ends
+		}
+		onItsOwnThread(f)
+		runtime.UnlockOSThread()
 	}()
 	<-done
-	return fd, err
 }
 
 const quiet = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME
 
+// openRootHere leaves its thread in a mount namespace of its own.
 func openRootHere(device string, f filesystem) (fd int, err error) {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return -1, fmt.Errorf("a mount namespace: %w", err)

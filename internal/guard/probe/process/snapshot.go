@@ -239,7 +239,7 @@ func (w *worker) process(pid int) uint64 {
 		case after.state == 'Z' && before.state != 'Z':
 			continue // it was ending: whoever is left holds the files
 		}
-		for _, err := range problems { //check:scan-unreadable
+		for _, err := range problems {
 			w.problem("process %d (%s): %v", pid, p.Comm, err)
 		}
 		w.count(&p)
