@@ -1,5 +1,5 @@
-// Package interlock holds the rules by which a set of three lets one go. So far
-// only the comparison of data is here.
+// Package interlock holds the rules by which a set of three lets one go (Decide,
+// which is pure), and keeps them by transactions in etcd (Client).
 package interlock
 
 import (

@@ -272,7 +272,11 @@ func DecideClear(v View, a Ask, fresh bool) []Reason {
 	if !fresh { //check:clear-old-record
 		reasons = append(reasons, Reason{NotCleared, member.Name, "has published nothing since"})
 	}
-	boot := v.Records[d.Machine].Health.BootID
+	record := v.Records[d.Machine].Health
+	if d.Phase == Done && !record.Made.After(d.Ended) { //check:clear-seen-before
+		reasons = append(reasons, Reason{NotCleared, member.Name, "what it has published was seen before the command had ended"})
+	}
+	boot := record.BootID
 	rebooted := boot != "" && d.BootID != "" && boot != d.BootID
 	if d.Phase != Done && !rebooted { //check:clear-may-run
 		reasons = append(reasons, Reason{NotCleared, member.Name, "its command may still be running"})

@@ -191,6 +191,7 @@ func TestDecideClear(t *testing.T) {
 		{"epoch back", func(s *scene, _ *bool) { s.a.Epoch = 3 }, false},
 		{"not a member", func(s *scene, _ *bool) { s.v.Disruption.Machine = idX; s.v.Records[idX] = Record{} }, false},
 		{"old record", func(_ *scene, fresh *bool) { *fresh = false }, false},
+		{"seen before", func(s *scene, _ *bool) { s.v.Disruption.Ended = noon }, false},
 		{"stale", func(s *scene, _ *bool) { s.C.Made = noon.Add(-time.Hour) }, false},
 		{"down", func(s *scene, _ *bool) { s.C.State.Role = Down }, false},
 		{"another unwell", func(s *scene, _ *bool) { s.B.State.Threads = false }, false},

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/guard/operation"
 	"github.com/lifeboat-db/lifeboat/internal/guard/seal"
@@ -251,6 +249,7 @@ type Disruption struct {
 	Phase     Phase               `json:"phase"`
 	Made      time.Time           `json:"made"`
 	Outcome   string              `json:"outcome,omitempty"`
+	Ended     time.Time           `json:"ended,omitzero"`
 }
 
 // ParseDisruption reads a record. One that cannot be read is one nevertheless.
@@ -330,6 +329,3 @@ func JudgeClearance(c Clearance, people []string, set string, epoch int64, d Dis
 	}
 	return nil
 }
-
-// publicKey is a guard's key as a manifest has it.
-func publicKey(key ed25519.PrivateKey) (ssh.PublicKey, error) { return ssh.NewPublicKey(key.Public()) }

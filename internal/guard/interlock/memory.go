@@ -1,0 +1,58 @@
+package interlock
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/lifeboat-db/lifeboat/internal/guard/strictjson"
+)
+
+// memory is what a machine remembers of its set's etcd, in a file of strict
+// JSON: a cluster that was exchanged or set back is noticed by it.
+type memory struct {
+	Cluster string `json:"cluster"` // id, 16 hexadecimal digits
+	Epoch   int64  `json:"epoch"`   // the highest of a manifest
+	Token   int64  `json:"token"`   // the highest confirmed in this cluster
+}
+
+func loadMemory(path string) (m memory, err error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return memory{}, nil
+	}
+	if err != nil {
+		return memory{}, err
+	}
+	if err := strictjson.Decode(text, &m); err != nil { //check:interlock-memory-damaged
+		return memory{}, fmt.Errorf("%s: %w: nobody knows which tokens have been used; remove it and publish a manifest with a higher epoch", path, err)
+	}
+	return m, nil
+}
+
+// save replaces the file; without an error it is on disk.
+func (m memory) save(path string) (err error) {
+	text, err := strictjson.Encode(m)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	return dir.Sync()
+}
