@@ -21,8 +21,8 @@ FUZZ_TIME ?= 30s
 .DEFAULT_GOAL := help
 
 .PHONY: build
-build: ## build bin/lifeboat
-	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/lifeboat ./cmd/lifeboat
+build: ## build bin/lifeboat and bin/lifeboat-guard
+	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
 
 .PHONY: servers
 servers: ## install the MySQL and MariaDB servers that tests run against
@@ -45,6 +45,10 @@ test-long: servers ## run all tests and those that take hours
 .PHONY: test-race
 test-race: servers ## run all tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -p 2 -timeout 60m ./...
+
+.PHONY: mutants
+mutants: servers ## take each check of the guard out: a test must fail (an hour)
+	go run ./test/guard/mutants
 
 .PHONY: lint
 lint: ## check the code, its layers and the scripts
