@@ -104,8 +104,11 @@ func readTarget(path string) (machine.Target, error) {
 		return machine.Target{}, err
 	}
 	var m agent.Machine
-	if err := json.Unmarshal(text, &m); err != nil || m.MachineID == "" {
-		return machine.Target{}, fmt.Errorf("%s is not what lifeboat-guard identity prints (%v)", path, err)
+	if err := json.Unmarshal(text, &m); err != nil {
+		return machine.Target{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if m.MachineID == "" {
+		return machine.Target{}, fmt.Errorf("%s is not what lifeboat-guard identity prints", path)
 	}
 	return machine.Target{MachineID: m.MachineID, DMIUUID: m.DMIUUID, HostKey: m.HostKey}, nil
 }

@@ -74,8 +74,8 @@ func (m *machine) loop(name string, size int64) string {
 	device := m.run("losetup", "-f", "--show", file)
 	m.t.Cleanup(func() { // the last mount may go a moment later
 		for range 100 {
-			_ = exec.Command("losetup", "-d", device).Run()
-			if out, err := exec.Command("losetup", "-n", "-O", "BACK-FILE", device).Output(); err != nil || !strings.Contains(string(out), file) {
+			_ = exec.CommandContext(context.Background(), "losetup", "-d", device).Run()
+			if out, err := exec.CommandContext(context.Background(), "losetup", "-n", "-O", "BACK-FILE", device).Output(); err != nil || !strings.Contains(string(out), file) {
 				return
 			}
 			time.Sleep(20 * time.Millisecond)

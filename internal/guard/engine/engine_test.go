@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -127,7 +128,7 @@ func readHead(t testing.TB, path string) []byte {
 	defer f.Close()
 	head := make([]byte, HeadSize)
 	n, err := io.ReadFull(f, head)
-	if err != nil && n == 0 && err != io.EOF {
+	if err != nil && n == 0 && !errors.Is(err, io.EOF) {
 		t.Logf("%s: %v", path, err)
 	}
 	return head[:n]

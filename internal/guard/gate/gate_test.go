@@ -28,7 +28,6 @@ type stage struct {
 	fail  string      // the step that denies
 	set   bool
 	who   Who
-	audit map[string]int
 	held  []probe.FileID
 	hook  func(step string)
 }

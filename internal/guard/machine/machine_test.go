@@ -41,7 +41,7 @@ func TestRead(t *testing.T) {
 
 func TestMatches(t *testing.T) {
 	id := Identity{Target: Target{"m", "d", "h"}, BootID: "b"}
-	if err := id.Target.Matches(id); err != nil {
+	if err := id.Matches(id); err != nil {
 		t.Error(err)
 	}
 	for _, target := range []Target{{}, {"m", "", ""}, {"m", "d", ""}, {"m", "", "h"}, {"n", "d", "h"}, {"m", "e", "h"}, {"m", "d", "i"}, {"*", "*", "*"}} {

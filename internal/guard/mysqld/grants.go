@@ -56,11 +56,10 @@ func CheckGrants(f gtid.Flavor, account string, lines []string) error {
 			missing = append(missing, need)
 		}
 	}
-	schema := false
 	if f == gtid.MySQL && !slices.Contains(have, "SELECT") && !slices.Contains(have, schemaSelect) { //check:grants-performance-schema
-		schema = true
+		return lacking(account, missing, true)
 	}
-	return lacking(account, missing, schema)
+	return lacking(account, missing, false)
 }
 
 func lacking(account string, missing []string, schema bool) error {

@@ -87,8 +87,12 @@ func (w World) kernelThreads(proc string) error {
 	if w.NoKernel {
 		return nil
 	}
-	if st, err := readStat(proc, 2); err != nil || !st.kernel { //check:visibility-kthreadd
-		return fmt.Errorf("process 2 is not the kernel's kthreadd (%v)", err)
+	st, err := readStat(proc, 2)
+	if err != nil {
+		return fmt.Errorf("process 2, the kernel's kthreadd: %w", err)
+	}
+	if !st.kernel { //check:visibility-kthreadd
+		return fmt.Errorf("process 2 is %s and not the kernel's kthreadd", st.comm)
 	}
 	return nil
 }
