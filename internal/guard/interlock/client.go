@@ -362,7 +362,7 @@ func (c *Client) announce(ctx context.Context, s snapshot, d Disruption, w Want)
 			c.drop(ctx, leases...)
 			return nil, err
 		}
-		nonce, err := c.grantLease(ctx, w.Expiry.Sub(c.o.Now())+nonceMargin)
+		nonce, err := c.grantLease(ctx, max(0, w.Expiry.Sub(c.o.Now()))+nonceMargin)
 		if err != nil {
 			c.drop(ctx, leases...)
 			return nil, err
@@ -417,7 +417,7 @@ func (c *Client) checkNonce(ctx context.Context, nonce string) error {
 
 // SpendNonce uses a nonce up, once in all sets that share the etcd.
 func (c *Client) SpendNonce(ctx context.Context, nonce string, expiry time.Time) error {
-	lease, err := c.grantLease(ctx, expiry.Sub(c.o.Now())+nonceMargin)
+	lease, err := c.grantLease(ctx, max(0, expiry.Sub(c.o.Now()))+nonceMargin)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,203 @@
+// Package etcdtest runs real etcd servers for tests: one on loopback, or three
+// in network namespaces that can be killed and cut off.
+package etcdtest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// binary is what scripts/etcd has installed.
+func binary(t testing.TB) string {
+	t.Helper()
+	path := os.Getenv("LIFEBOAT_ETCD")
+	if path == "" {
+		path = filepath.Join(os.Getenv("LIFEBOAT_CACHE"), "etcd", "etcd")
+		if os.Getenv("LIFEBOAT_CACHE") == "" {
+			path = filepath.Join(root(t), ".cache", "etcd", "etcd")
+		}
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("no etcd server: run scripts/etcd (%v)", err)
+	}
+	return path
+}
+
+func root(t testing.TB) string {
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ; dir != "/"; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "scripts", "etcd")); err == nil {
+			return dir
+		}
+	}
+	t.Fatal("not in the repository")
+	return ""
+}
+
+// Server is one etcd server.
+type Server struct {
+	Endpoint string
+	argv     []string
+	dir      string
+	cmd      *exec.Cmd
+}
+
+// Dir is where its data are.
+func (s *Server) Dir() string { return s.dir }
+
+// Start starts a set of one on loopback and waits until it answers.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	client, peer := freePort(t), freePort(t)
+	s := &Server{Endpoint: "http://" + client, dir: filepath.Join(t.TempDir(), "etcd")}
+	s.argv = []string{binary(t), "--name", "one", "--data-dir", s.dir, "--log-level", "error",
+		"--listen-client-urls", s.Endpoint, "--advertise-client-urls", s.Endpoint,
+		"--listen-peer-urls", "http://" + peer, "--initial-advertise-peer-urls", "http://" + peer,
+		"--initial-cluster", "one=http://" + peer, "--initial-cluster-token", filepath.Base(filepath.Dir(s.dir)) + client}
+	s.Run(t)
+	t.Cleanup(func() { s.Kill() })
+	s.wait(t)
+	return s
+}
+
+func freePort(t testing.TB) string {
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// Run starts the server, again after Kill.
+func (s *Server) Run(t testing.TB) {
+	t.Helper()
+	s.cmd = exec.CommandContext(context.Background(), s.argv[0], s.argv[1:]...)
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	s.cmd.Stderr = os.Stderr
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Kill ends the server at once, with SIGKILL.
+func (s *Server) Kill() {
+	if s.cmd != nil {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait() // killed
+		s.cmd = nil
+	}
+}
+
+func (s *Server) wait(t testing.TB) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		var d net.Dialer
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		c, err := d.DialContext(ctx, "tcp", strings.TrimPrefix(s.Endpoint, "http://"))
+		cancel()
+		if err == nil {
+			_ = c.Close()
+			return
+		}
+	}
+	t.Fatal("etcd does not listen")
+}
+
+// Trio is three servers, each in a network namespace with a link to its peers
+// and another one to clients.
+type Trio struct {
+	Servers [3]*Server
+	links   [3]string // the peers' side, on the host
+}
+
+// StartTrio builds namespaces and bridges and starts three servers.
+func StartTrio(t testing.TB) *Trio {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to make network namespaces")
+	}
+	path, tag := binary(t), fmt.Sprintf("%d", os.Getpid()%100000)
+	net := os.Getpid() % 200
+	run := func(args ...string) {
+		t.Helper()
+		if out, err := exec.CommandContext(context.Background(), "ip", args...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
+		}
+	}
+	undo := func(args ...string) {
+		t.Cleanup(func() { _ = exec.CommandContext(context.Background(), "ip", args...).Run() })
+	}
+	for _, b := range []string{"lbc", "lbp"} {
+		run("link", "add", b+tag, "type", "bridge")
+		undo("link", "del", b+tag)
+		run("link", "set", b+tag, "up")
+	}
+	run("addr", "add", fmt.Sprintf("198.18.%d.1/24", net), "dev", "lbc"+tag)
+	var cluster []string
+	for i := range 3 {
+		cluster = append(cluster, fmt.Sprintf("m%d=http://198.19.%d.%d:2380", i, net, 10+i))
+	}
+	r := &Trio{}
+	for i := range 3 {
+		ns := fmt.Sprintf("lb%s-%d", tag, i)
+		run("netns", "add", ns)
+		undo("netns", "del", ns)
+		run("-n", ns, "link", "set", "lo", "up")
+		for kind, second := range map[string]int{"c": 18, "p": 19} {
+			host := fmt.Sprintf("l%s%d%s", kind, i, tag)
+			run("link", "add", host, "type", "veth", "peer", "name", kind, "netns", ns)
+			run("link", "set", host, "master", "lb"+kind+tag, "up")
+			run("-n", ns, "addr", "add", fmt.Sprintf("198.%d.%d.%d/24", second, net, 10+i), "dev", kind)
+			run("-n", ns, "link", "set", kind, "up")
+		}
+		r.links[i] = fmt.Sprintf("lp%d%s", i, tag)
+		client, peer := fmt.Sprintf("http://198.18.%d.%d:2379", net, 10+i), fmt.Sprintf("http://198.19.%d.%d:2380", net, 10+i)
+		s := &Server{Endpoint: client, dir: filepath.Join(t.TempDir(), "etcd")}
+		s.argv = []string{"ip", "netns", "exec", ns, path, "--name", fmt.Sprintf("m%d", i), "--data-dir", s.dir, "--log-level", "fatal",
+			"--heartbeat-interval", "50", "--election-timeout", "500",
+			"--listen-client-urls", client, "--advertise-client-urls", client,
+			"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+			"--initial-cluster", strings.Join(cluster, ","), "--initial-cluster-token", ns}
+		r.Servers[i] = s
+		s.Run(t)
+		t.Cleanup(func() { s.Kill() })
+	}
+	for _, s := range r.Servers {
+		s.wait(t)
+	}
+	return r
+}
+
+// Endpoints of all three.
+func (r *Trio) Endpoints() (list []string) {
+	for _, s := range r.Servers {
+		list = append(list, s.Endpoint)
+	}
+	return list
+}
+
+// Cut parts a server from its peers; clients still reach it.
+func (r *Trio) Cut(t testing.TB, i int) { r.link(t, i, "down") }
+
+// Heal undoes Cut.
+func (r *Trio) Heal(t testing.TB, i int) { r.link(t, i, "up") }
+
+func (r *Trio) link(t testing.TB, i int, to string) {
+	t.Helper()
+	if out, err := exec.CommandContext(context.Background(), "ip", "link", "set", r.links[i], to).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
