@@ -26,7 +26,7 @@ func TestSplitForced(t *testing.T) {
 		"status --socket /tmp/x", "check wipe --socket=/tmp/x", "exec wipe --request /etc/shadow -- /bin/true",
 		"exec wipe --override=/etc/shadow -- /bin/true", "exec wipe --request", "-h", "--help", strings.Repeat("x", maxForced+1),
 		"exec reboot --device -- --socket=/tmp/nope --request=/etc/hostname -- /usr/bin/systemctl reboot",
-		"exec reboot --device --socket=/tmp/nope -- /bin/true", "check wipe - --socket /tmp/x", "check wipe -x",
+		"exec reboot --device --socket=/tmp/nope -- /bin/true", "check wipe - --socket /tmp/x", "check wipe -x", "check wipe --socket -", "status --state=-",
 		"exec reboot --request -- --socket=/tmp/nope -- /bin/true",
 		"internal-sftp", "/usr/lib/openssh/sftp-server", "scp -t /tmp",
 	} {

@@ -302,8 +302,12 @@ func (s *state) next(line []byte) error {
 	if err := strictjson.Decode(line, &r); err != nil {
 		return err
 	}
-	if written, err := strictjson.Encode(r); err != nil || !bytes.Equal(append(written, '\n'), line) { //check:audit-exact-bytes
-		return errors.Join(err, errors.New("not as it was written"))
+	written, err := strictjson.Encode(r)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(append(written, '\n'), line) { //check:audit-exact-bytes
+		return errors.New("not as it was written")
 	}
 	sum, err := r.sum()
 	if err != nil {
@@ -339,7 +343,7 @@ func readHead(path string, key ssh.PublicKey) (Head, error) {
 		return Head{}, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
 	}
 	payload, _, err := e.Verify(Namespace, []seal.Key{{PublicKey: key}})
-	if err != nil { //check:audit-head-sealed
+	if err != nil {
 		return Head{}, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
 	}
 	var h Head

@@ -252,6 +252,20 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestLostFile: a record that cannot be written is an error, and so is every
+// one after it.
+func TestLostFile(t *testing.T) {
+	l := open(t, filepath.Join(t.TempDir(), "audit.log"))
+	if err := l.file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := l.Append("event", nil); err == nil {
+			t.Error("written to a closed file")
+		}
+	}
+}
+
 func TestHugeRecord(t *testing.T) {
 	l := open(t, filepath.Join(t.TempDir(), "audit.log"))
 	if err := l.Append("event", strings.Repeat("x", maxRecord)); err == nil {
