@@ -34,20 +34,24 @@ demo: build ## show a recovery on a private server (DEMO_ARGS="--flavor mysql")
 	bin/lifeboat demo $(DEMO_ARGS)
 
 # Two packages at a time: each may have several servers running.
+.PHONY: etcd
+etcd: ## install the etcd that tests of the guard run against
+	scripts/etcd
+
 .PHONY: test
-test: servers ## run all tests
+test: servers etcd ## run all tests
 	go test -p 2 -timeout 20m ./...
 
 .PHONY: test-long
-test-long: servers ## run all tests and those that take hours
+test-long: servers etcd ## run all tests and those that take hours
 	go test -p 1 -tags long -timeout 3h ./...
 
 .PHONY: test-race
-test-race: servers ## run all tests with the race detector (needs a C compiler)
+test-race: servers etcd ## run all tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -p 2 -timeout 60m ./...
 
 .PHONY: mutants
-mutants: servers ## take each check of the guard out: a test must fail (an hour)
+mutants: servers etcd ## take each check of the guard out: a test must fail (an hour)
 	go run ./test/guard/mutants
 
 .PHONY: lint

@@ -29,6 +29,10 @@ func TestMain(m *testing.M) {
 		fmt.Println("skipped: these tests mount loop devices and need root")
 		return
 	}
+	if _, err := os.Stat("/dev/loop-control"); err != nil {
+		fmt.Println("skipped: these tests need loop devices:", err)
+		return
+	}
 	if os.Getenv(inside) == "" {
 		os.Exit(enter())
 	}

@@ -127,6 +127,7 @@ func (l *look) claims() {
 	for _, d := range l.devices {
 		claims, err := Claim([]string{d.Path})
 		switch {
+		case errors.Is(err, unix.ENOMEDIUM): // an empty drive
 		case err == nil:
 			l.free[d.Name] = true
 			if err := claims.Release(); err != nil {
@@ -195,6 +196,9 @@ func (l *look) data() {
 // device looks into one device, and reports whether the canary was there.
 func (l *look) device(d Device) (canary bool) {
 	f, err := os.Open(d.Path)
+	if errors.Is(err, unix.ENOMEDIUM) {
+		return false
+	}
 	if err != nil { //check:disk-open
 		l.add(DataName, fact.DataAtRest, fact.Unknown, d.Path, "%s cannot be read: %v", d.Path, err)
 		return false
@@ -246,6 +250,9 @@ func (l *look) raw(d Device, why string) (found bool) {
 // inside walks the filesystem on a device.
 func (l *look) inside(d Device, kind filesystem) (canary bool) {
 	found, canary, err := l.walkDevice(d, kind)
+	if err != nil && len(d.Holders) > 0 {
+		return canary // claimed by what is stacked on it, which is looked into
+	}
 	if err != nil {
 		if !l.raw(d, "its filesystem cannot be walked") { //check:disk-unwalkable
 			l.add(DataName, fact.Layer, fact.Unknown, d.Path, "the filesystem on %s cannot be walked: %v", d.Path, err)
@@ -331,24 +338,53 @@ func (l *look) visible(d Device, dir string) (string, bool) {
 // memory looks through filesystems that live in memory, in every mount
 // namespace: what lies there does not survive a reboot.
 func (l *look) memory() {
-	walked := map[[2]uint32]bool{}
+	places := map[[2]uint32][]place{}
+	var numbers [][2]uint32
 	for _, ns := range l.mounts {
 		for _, m := range ns.mounts {
-			number := [2]uint32{m.Major, m.Minor}
-			if m.Type != "tmpfs" && m.Type != "ramfs" || walked[number] {
+			if m.Type != "tmpfs" && m.Type != "ramfs" {
 				continue
 			}
-			walked[number] = true
-			l.tmpfs(ns.pid, m)
+			number := [2]uint32{m.Major, m.Minor}
+			if places[number] == nil {
+				numbers = append(numbers, number)
+			}
+			places[number] = append(places[number], place{ns.pid, m})
 		}
 	}
+	for _, number := range numbers {
+		l.tmpfs(places[number])
+	}
 	if !l.has(fact.VolatileData) {
-		l.add(DataName, fact.VolatileData, fact.Clear, "", "no data of a storage engine lie in memory (%d filesystems)", len(walked))
+		l.add(DataName, fact.VolatileData, fact.Clear, "", "no data of a storage engine lie in memory (%d filesystems)", len(numbers))
 	}
 }
 
-func (l *look) tmpfs(pid int, m Mount) {
-	root, err := openMount(pid, m)
+// place is where a filesystem is mounted.
+type place struct {
+	pid   int
+	mount Mount
+}
+
+// openAny opens a filesystem at the first of its places that shows its root:
+// at others something else may be mounted over it.
+func openAny(places []place) (root int, at place, err error) {
+	for _, wholeFirst := range []bool{true, false} {
+		for _, at = range places {
+			if (at.mount.Root == "/") != wholeFirst {
+				continue
+			}
+			if root, err = openMount(at.pid, at.mount); err == nil {
+				return root, at, nil
+			}
+		}
+	}
+	return -1, at, err
+}
+
+func (l *look) tmpfs(places []place) {
+	root, at, err := openAny(places)
+	m, pid := at.mount, at.pid
 	if err != nil {
 		if !gone(err) { //check:disk-tmpfs-unseen
 			l.add(DataName, fact.VolatileData, fact.Unknown, m.Point, "%s at %s of process %d cannot be looked into: %v", m.Type, m.Point, pid, err)
