@@ -154,6 +154,13 @@ var schema = []string{
 	"INSERT INTO stock WITH RECURSIVE r AS (SELECT 1 id UNION ALL SELECT id+1 FROM r WHERE id < 50) SELECT id, 0 FROM r",
 }
 
+// leavesOutGenerated: MariaDB 11.8.9 (11.8.6 did not) leaves generated columns
+// out of the images of updates and deletes, even with binlog_row_image=FULL. To
+// a replay they are partial images, which it keeps as they were logged.
+func leavesOutGenerated(d server.Distribution) bool {
+	return d.Flavor == server.MariaDB && strings.HasPrefix(d.Version, "11.8.") && d.Version != "11.8.6"
+}
+
 // TestWorkload: a known workload, logged in several ways, gives exact counts.
 func TestWorkload(t *testing.T) {
 	servertest.Each(t, func(t *testing.T, d server.Distribution) {
@@ -178,6 +185,9 @@ func testWorkload(t *testing.T, d server.Distribution, name string, args []strin
 	rep := run(t, inspect.Options{Files: s.logs(first)})
 
 	orders := counted{inserts: 100, updates: 150, deletes: 30, net: exactly(70), by: "contents"}
+	if leavesOutGenerated(d) {
+		orders.net, orders.estimates = exactly(280), []string{"partial images"}
+	}
 	stock := counted{inserts: 7, updates: 60, deletes: 10, net: inspect.Range{Least: 25, Most: 32}, by: "contents", estimates: []string{"keys"}}
 	if name == "keys in the log" {
 		orders.by = "key"
@@ -260,6 +270,10 @@ func TestEveryType(t *testing.T) {
 			columns["c_compressed"] = "BLOB COMPRESSED"
 			values["c_compressed"] = [2]string{"REPEAT('z', 5000)", "'tiny'"}
 			columns["c_uuid"], values["c_uuid"] = "UUID", [2]string{"UUID()", "'00000000-0000-0000-0000-000000000000'"}
+		}
+		if leavesOutGenerated(d) {
+			delete(columns, "c_virtual")
+			delete(columns, "c_stored")
 		}
 		var definition, set [2][]string
 		for name, typ := range columns {
