@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/replay"
 	"github.com/lifeboat-db/lifeboat/internal/server"
@@ -22,8 +23,11 @@ func lifeboats() []way {
 func lifeboat(name string, o replay.Options) way {
 	return way{
 		name: name,
-		args: []string{"--event-scheduler=ON"},
+		args: []string{"--event-scheduler=OFF"},
 		replay: func(ctx context.Context, target *server.Instance, w world) (string, error) {
+			if err := switchOnEvents(ctx, target); err != nil {
+				return "", err
+			}
 			o.Target, o.Files = target.DSN(""), w.files
 			o.From = fmt.Sprintf("%s:%d", filepath.Base(w.files[0]), w.position)
 			report, err := replay.Run(ctx, o)
@@ -36,6 +40,22 @@ func lifeboat(name string, o replay.Options) way {
 			return said(report), nil
 		},
 	}
+}
+
+// switchOnEvents starts the target's event scheduler at a moment from which on
+// no event of the cases is due for a while: one that fires before the replay
+// begins has changed the target. They fire at multiples of three seconds, and
+// one second later.
+func switchOnEvents(ctx context.Context, target *server.Instance) error {
+	const period = 3 * time.Second
+	at := time.Duration(time.Now().UnixNano()) % period
+	time.Sleep((1200*time.Millisecond - at + period) % period)
+	db, err := target.Open("")
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, "SET GLOBAL event_scheduler = ON")
+	return errors.Join(err, db.Close())
 }
 
 func said(r *replay.Report) string {
