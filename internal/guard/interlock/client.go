@@ -18,6 +18,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
+	"google.golang.org/grpc"
 
 	"github.com/lifeboat-db/lifeboat/internal/guard/operation"
 	"github.com/lifeboat-db/lifeboat/internal/guard/seal"
@@ -115,6 +116,7 @@ func Open(o Options) (*Client, error) {
 	etcd, err := clientv3.New(clientv3.Config{
 		Endpoints: o.Endpoints, TLS: o.TLS, Username: o.Username, Password: o.Password,
 		DialTimeout: o.Timeout, DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: o.Timeout, Logger: zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithNoProxy()}, // the environment decides nothing
 	})
 	if err != nil {
 		return nil, fmt.Errorf("interlock: %w", err)
