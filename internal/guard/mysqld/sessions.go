@@ -94,9 +94,10 @@ func (q *questioner) sessions() error {
 		if err = complete(list, q.own[:], connected); err == nil {
 			break
 		}
-		if attempt == 3 {
+		if attempt == 6 {
 			return err
 		}
+		time.Sleep(time.Duration(attempt) * 20 * time.Millisecond) // one that logs in or leaves takes a moment
 	}
 	q.s.Dumps, q.s.Clients = count(list, q.own[:])
 	q.s.Backups = append(q.s.Backups, exports(list)...)
