@@ -220,14 +220,13 @@ func (l *look) device(d Device) (canary bool) {
 		if !slices.Contains(layers, s) {
 			continue
 		}
-		if len(d.Holders) > 0 {
-			return false // what is stacked on it is within reach, and is looked into
-		}
-		l.add(DataName, fact.Layer, fact.Unknown, d.Path, "%s is part of %s, which hides what is in it: open it, or look at it elsewhere", d.Path, s)
+		// A holder shows one part of it: a volume or array that is not active is
+		// seen by nobody.
+		l.add(DataName, fact.Layer, fact.Unknown, d.Path, "%s is part of %s, which may hide more than what is active of it: look at it elsewhere", d.Path, s)
 		return false
 	}
-	if slices.Contains(signatures, "swap") {
-		return false
+	if slices.Contains(signatures, "swap") && slices.Contains(l.swaps, d.Path) {
+		return false // in use as swap: whatever was there before is being overwritten
 	}
 	l.raw(d, "no filesystem that is known")
 	return false
@@ -250,9 +249,6 @@ func (l *look) raw(d Device, why string) (found bool) {
 // inside walks the filesystem on a device.
 func (l *look) inside(d Device, kind filesystem) (canary bool) {
 	found, canary, err := l.walkDevice(d, kind)
-	if err != nil && len(d.Holders) > 0 {
-		return canary // claimed by what is stacked on it, which is looked into
-	}
 	if err != nil {
 		if !l.raw(d, "its filesystem cannot be walked") { //check:disk-unwalkable
 			l.add(DataName, fact.Layer, fact.Unknown, d.Path, "the filesystem on %s cannot be walked: %v", d.Path, err)
@@ -386,7 +382,7 @@ func (l *look) tmpfs(places []place) {
 	root, at, err := openAny(places)
 	m, pid := at.mount, at.pid
 	if err != nil {
-		if !gone(err) { //check:disk-tmpfs-unseen
+		if _, alive := os.Stat(fmt.Sprintf("/proc/%d/ns", pid)); alive == nil { //check:disk-tmpfs-unseen
 			l.add(DataName, fact.VolatileData, fact.Unknown, m.Point, "%s at %s of process %d cannot be looked into: %v", m.Type, m.Point, pid, err)
 		}
 		return

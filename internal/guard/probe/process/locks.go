@@ -68,7 +68,7 @@ func LockFiles(facts []fact.Fact, dataDirs []string) (paths []string, err error)
 			errs = append(errs, err)
 		}
 		for _, e := range entries {
-			if engine.ByName(e.Name()).Locks() && e.Type().IsRegular() {
+			if engine.ByName(e.Name()).Locks() && (e.Type().IsRegular() || e.Type() == fs.ModeSymlink) {
 				paths = append(paths, filepath.Join(dir, e.Name()))
 			}
 		}
