@@ -91,12 +91,14 @@ func (a *Agent) build() (err error) {
 	if err != nil {
 		return err
 	}
-	if a.nonces, err = spent.Open(a.state("spent"), time.Now); err != nil {
-		return err
-	}
+	// The audit log has one writer: a second agent on the same state ends here,
+	// before it could take anything of the first one's.
 	if a.log, err = audit.Open(audit.Options{
 		Path: a.state("audit.log"), Key: a.key, Machine: a.identity.MachineID, BootID: a.identity.BootID, Now: time.Now,
-	}); err != nil {
+	}); err != nil { //check:agent-second
+		return err
+	}
+	if a.nonces, err = spent.Open(a.state("spent"), time.Now); err != nil {
 		return err
 	}
 	if a.sight, err = newSight(a.options.StateDir, a.options.World); err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/guard/gate"
 	"github.com/lifeboat-db/lifeboat/internal/guard/operation"
 	"github.com/lifeboat-db/lifeboat/internal/guard/probe/process"
+	"github.com/lifeboat-db/lifeboat/internal/guard/spent"
 )
 
 func TestMain(m *testing.M) {
@@ -67,6 +68,32 @@ func TestConfigurationChanged(t *testing.T) {
 		if s := a.Status(t.Context()); s.Problem == "" {
 			t.Errorf("%q: status says nothing", text)
 		}
+	}
+}
+
+// TestSecondAgent: it does not start, and takes nothing of the first one's.
+func TestSecondAgent(t *testing.T) {
+	dir := t.TempDir()
+	a, err := newAgent(t, dir, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newAgent(t, dir, plain); err == nil {
+		t.Error("two agents share one state")
+	}
+	nonce := strings.Repeat("0a", 16)
+	if err := a.nonces.Spend(nonce, time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := newAgent(t, dir, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.nonces.Spend(nonce, time.Now().Add(time.Minute)); !errors.Is(err, spent.ErrSpent) {
+		t.Errorf("a nonce counts again: %v", err)
 	}
 }
 

@@ -47,13 +47,14 @@ var nonceForm = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
 // Store is the file of spent nonces and the clock's mark.
 type Store struct {
-	mu    sync.Mutex
-	path  string
-	now   func() time.Time
-	until map[string]int64 // nonce: expiry
-	mark  int64            // the latest second seen
-	file  *os.File
-	size  int64
+	mu     sync.Mutex
+	path   string
+	now    func() time.Time
+	until  map[string]int64 // nonce: expiry
+	mark   int64            // the latest second seen
+	file   *os.File
+	size   int64
+	broken error
 }
 
 // Open reads a store; one that does not exist is empty. Any line that is not
@@ -125,7 +126,10 @@ func (s *Store) rewrite() error {
 	if _, err := f.Write(b.Bytes()); err != nil {
 		return errors.Join(err, f.Close())
 	}
-	if err := errors.Join(f.Sync(), os.Rename(s.path+".new", s.path), syncDir(s.path)); err != nil {
+	if err := f.Sync(); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := errors.Join(os.Rename(s.path+".new", s.path), syncDir(s.path)); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	if s.file != nil {
@@ -135,7 +139,8 @@ func (s *Store) rewrite() error {
 	return nil
 }
 
-// Clock returns the time, if it has not gone back.
+// Clock returns the time, if it has not gone back, and remembers it on disk: a
+// request that has expired by it is not young again when the clock is set back.
 func (s *Store) Clock() (time.Time, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,7 +148,35 @@ func (s *Store) Clock() (time.Time, error) {
 	if mark := time.Unix(s.mark, 0); now.Before(mark.Add(-backwards)) { //check:clock-backwards
 		return time.Time{}, fmt.Errorf("%w: it shows %s, and has shown %s before", ErrClock, now.UTC().Format(time.RFC3339), mark.UTC().Format(time.RFC3339))
 	}
+	if now.Unix() <= s.mark {
+		return now, nil
+	}
+	if err := s.append(fmt.Sprintf("%d %s\n", now.Unix(), markWord)); err != nil {
+		return time.Time{}, fmt.Errorf("%w: the time cannot be remembered: %w", ErrClock, err)
+	}
+	s.mark = now.Unix()
 	return now, nil
+}
+
+// append adds lines, on disk. After a failure nobody knows what is there, and
+// nothing more is accepted.
+func (s *Store) append(lines string) error {
+	if s.broken != nil { //check:spent-broken
+		return s.broken
+	}
+	if _, err := s.file.WriteString(lines); err != nil { //check:spent-write
+		s.broken = err
+		return err
+	}
+	if err := s.file.Sync(); err != nil {
+		s.broken = err
+		return err
+	}
+	s.size += int64(len(lines))
+	if s.size > maxNonces*128 {
+		return s.rewrite()
+	}
+	return nil
 }
 
 // Spend uses a nonce up. Without an error it is on disk, and no later Spend of
@@ -162,18 +195,8 @@ func (s *Store) Spend(nonce string, expires time.Time) error {
 	}
 	s.mark = max(s.mark, s.now().Unix())
 	line := fmt.Sprintf("%d %s\n%d %s\n", expires.Unix(), nonce, s.mark, markWord)
-	if _, err := s.file.WriteString(line); err != nil {
-		return errors.Join(err, s.file.Truncate(s.size))
-	}
-	if err := s.file.Sync(); err != nil {
-		return err
-	}
-	s.size += int64(len(line))
-	s.until[nonce] = expires.Unix()
-	if s.size > maxNonces*64 {
-		return s.rewrite()
-	}
-	return nil
+	s.until[nonce] = expires.Unix() // even if it cannot be written: it is used up
+	return s.append(line)
 }
 
 // Synchronised reports whether the kernel believes its clock to be

@@ -67,6 +67,51 @@ func TestSpend(t *testing.T) {
 	}
 }
 
+// TestClockIsKept: a time that was only looked at is remembered as well.
+func TestClockIsKept(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	path := filepath.Join(t.TempDir(), "spent")
+	clock := func() time.Time { return now }
+	s, err := Open(path, clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Clock(); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(-time.Minute)
+	again, err := Open(path, clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*Store{s, again} {
+		if _, err := s.Clock(); !errors.Is(err, ErrClock) {
+			t.Errorf("the clock may go back: %v", err)
+		}
+	}
+}
+
+// TestCannotWrite: what cannot be remembered is not accepted, nor is anything
+// after it.
+func TestCannotWrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "spent")
+	s, err := Open(path, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := s.file
+	if s.file, err = os.Open(path); err != nil { // for reading only
+		t.Fatal(err)
+	}
+	if s.Spend(nonce(1), time.Now()) == nil {
+		t.Error("a nonce is accepted that is nowhere")
+	}
+	s.file = file
+	if s.Spend(nonce(2), time.Now()) == nil {
+		t.Error("a nonce is accepted after one that was lost")
+	}
+}
+
 func TestBound(t *testing.T) {
 	s, err := Open(filepath.Join(t.TempDir(), "spent"), time.Now)
 	if err != nil {
