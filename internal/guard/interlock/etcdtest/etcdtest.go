@@ -170,7 +170,7 @@ func StartTrio(t testing.TB) *Trio {
 			"--heartbeat-interval", "50", "--election-timeout", "500",
 			"--listen-client-urls", client, "--advertise-client-urls", client,
 			"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
-			"--initial-cluster", strings.Join(cluster, ","), "--initial-cluster-token", ns}
+			"--initial-cluster", strings.Join(cluster, ","), "--initial-cluster-token", "lb" + tag}
 		r.Servers[i] = s
 		s.Run(t)
 		t.Cleanup(func() { s.Kill() })
