@@ -164,6 +164,7 @@ type run struct {
 	result Result
 	locks  Locks
 	grant  Grant
+	set    policy.Interlock // what the set has said
 }
 
 func (g *Gate) newRun(ask Ask) *run {
@@ -282,6 +283,7 @@ func (r *run) askSet(ctx context.Context) []policy.Denial {
 			r.result.Token = grant.Token()
 		}
 	}
+	r.set = interlock
 	return r.judge(interlock)
 }
 
@@ -318,11 +320,12 @@ func (r *run) announce(context.Context) []policy.Denial {
 }
 
 // secondLook demands that the machine shows what it showed before, and still
-// allows it. The set's word has not changed in between: Commit asks again.
+// allows it. The set's word stands, be it a grant or a silence that two people
+// have waived: Commit asks again.
 func (r *run) secondLook(ctx context.Context) []policy.Denial {
 	before := r.result.Evidence
 	r.look(ctx)
-	if denials := r.judge(policy.Interlock{Configured: r.Set != nil, Granted: r.grant != nil}); len(denials) > 0 { //check:gate-second-look
+	if denials := r.judge(r.set); len(denials) > 0 { //check:gate-second-look
 		return denials
 	}
 	if r.result.Evidence != before { //check:gate-evidence-changed

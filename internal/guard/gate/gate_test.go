@@ -211,6 +211,37 @@ func TestOverrideWaives(t *testing.T) {
 	}
 }
 
+// TestBreakGlass: a set that does not answer is waived by two people, for a
+// machine on which nothing lives; on the second look, too.
+func TestBreakGlass(t *testing.T) {
+	silent := policy.Denial{Code: policy.InterlockUnavailable, Class: policy.Unavailable, Waivable: true}
+	waived := Who{Waives: []string{policy.InterlockUnavailable, string(fact.DataAtRest)}}
+	s := &stage{facts: drained(), who: waived}
+	g := s.gate()
+	g.Set = refusing{silent}
+	if r := g.Exec(t.Context(), wipe(), Output{}); r.Verdict != Ran || len(r.Decision.Waived) != 1 {
+		t.Errorf("%s %+v", r.Stage, r.Decision)
+	}
+	s = &stage{facts: append(drained(), fact.Fact{Kind: fact.DataAtRest, Verdict: fact.Active, Subject: "/d"}), who: waived}
+	g = s.gate()
+	g.Set = refusing{silent}
+	if r := g.Exec(t.Context(), wipe(), Output{}); r.Verdict != Refused || r.Stage != "interlock" {
+		t.Errorf("live data and a silent set: %+v", r)
+	}
+	s = &stage{facts: drained()}
+	g = s.gate()
+	g.Set = refusing{silent}
+	if r := g.Exec(t.Context(), wipe(), Output{}); r.Verdict != Refused || r.Class != policy.Unavailable {
+		t.Errorf("nobody has waived it: %+v", r)
+	}
+}
+
+type refusing struct{ denial policy.Denial }
+
+func (r refusing) Acquire(context.Context, Want) (Grant, []policy.Denial) {
+	return nil, []policy.Denial{r.denial}
+}
+
 // TestAskerGone: whoever withdraws before the command has been started finds
 // that it has not been started, whatever the step.
 func TestAskerGone(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
@@ -172,18 +173,18 @@ func (c *Client) drop(ctx context.Context, leases ...clientv3.LeaseID) {
 type snapshot struct {
 	View
 	revisions map[string]int64 // by key, of manifest and health
-	own       struct{ mod, create int64 }
-	slot      int // a free one, -1: none
+	mod       int64            // revision of the disruption record, 0: none
+	slot      int              // a free one, -1: none
 }
 
 func (s snapshot) fresh(c *Client) bool {
-	return s.Disruption != nil && s.revisions[c.key("health", s.Disruption.Machine)] > s.own.mod
+	return s.Disruption != nil && s.revisions[c.key("health", s.Disruption.Machine)] > s.mod
 }
 
 // same compares everything that was decided upon; records that were absent
 // must be so still.
 func (s snapshot) same(c *Client) []clientv3.Cmp {
-	cmps := []clientv3.Cmp{unchanged(c.key("manifest"), s.revisions[c.key("manifest")]), unchanged(c.key("disruption"), s.own.mod)}
+	cmps := []clientv3.Cmp{unchanged(c.key("manifest"), s.revisions[c.key("manifest")]), unchanged(c.key("disruption"), s.mod)}
 	for _, m := range s.Manifest.Members {
 		k := c.key("health", m.Machine)
 		cmps = append(cmps, unchanged(k, s.revisions[k]))
@@ -208,7 +209,7 @@ func (c *Client) read(ctx context.Context) (snapshot, error) {
 		return s, err
 	}
 	for _, kv := range resp.Responses[1].GetResponseRange().Kvs {
-		s.own.mod, s.own.create = kv.ModRevision, kv.CreateRevision
+		s.mod = kv.ModRevision
 		d, _ := ParseDisruption(kv.Value) // one that cannot be read has no ID
 		s.Disruption = &d
 	}
@@ -283,6 +284,13 @@ func (c *Client) ask(w Want, own string) Ask {
 		Epoch: c.epoch(), Now: c.o.Now(), Limits: c.o.Limits}
 }
 
+// Look returns what etcd has of the set, for people, and the revision of the
+// disruption record, which a clearance names.
+func (c *Client) Look(ctx context.Context) (View, int64, error) {
+	s, err := c.read(ctx)
+	return s.View, s.mod, err
+}
+
 // Inquire says what Acquire would, and changes nothing.
 func (c *Client) Inquire(ctx context.Context, w Want) error {
 	s, err := c.read(ctx)
@@ -337,17 +345,23 @@ func (c *Client) Acquire(ctx context.Context, w Want) (*Grant, error) {
 // than clocks may differ.
 const nonceMargin = time.Hour
 
-// announce returns neither grant nor error if something has changed.
+// announce returns neither grant nor error if something has changed. An earlier
+// disruption of this machine, whose command has ended, is taken over: the new
+// record has no lease, since the machine stays down whatever becomes of it.
 func (c *Client) announce(ctx context.Context, s snapshot, d Disruption, w Want) (*Grant, error) {
 	value, err := strictjson.Encode(d)
 	if err != nil {
 		return nil, err
 	}
-	intent, err := c.grantLease(ctx, c.o.IntentTTL)
-	if err != nil {
-		return nil, err
+	var leases []clientv3.LeaseID
+	var bind []clientv3.OpOption
+	var intent clientv3.LeaseID
+	if s.Disruption == nil {
+		if intent, err = c.grantLease(ctx, c.o.IntentTTL); err != nil {
+			return nil, err
+		}
+		leases, bind = append(leases, intent), append(bind, clientv3.WithLease(intent))
 	}
-	leases := []clientv3.LeaseID{intent}
 	pace, err := c.grantLease(ctx, c.o.PaceInterval)
 	if err != nil {
 		c.drop(ctx, leases...)
@@ -356,7 +370,7 @@ func (c *Client) announce(ctx context.Context, s snapshot, d Disruption, w Want)
 	leases = append(leases, pace)
 	cmps := append(s.same(c), unchanged(c.pace(s.slot), 0))
 	puts := []clientv3.Op{
-		clientv3.OpPut(c.key("disruption"), string(value), clientv3.WithLease(intent)),
+		clientv3.OpPut(c.key("disruption"), string(value), bind...),
 		clientv3.OpPut(c.pace(s.slot), c.o.Set, clientv3.WithLease(pace)),
 	}
 	if w.Nonce != "" {
@@ -375,7 +389,9 @@ func (c *Client) announce(ctx context.Context, s snapshot, d Disruption, w Want)
 	}
 	resp, err := c.txn(ctx, cmps, puts...)
 	if err != nil {
-		c.drop(ctx, intent) // pace and nonce may count: they run out
+		if intent != 0 {
+			c.drop(ctx, intent) // pace and nonce may count: they run out
+		}
 		return nil, err
 	}
 	if !resp.Succeeded { //check:interlock-announced
@@ -383,8 +399,10 @@ func (c *Client) announce(ctx context.Context, s snapshot, d Disruption, w Want)
 		return nil, nil
 	}
 	alive, stop := context.WithCancel(context.WithoutCancel(ctx))
-	go c.keep(alive, intent)
-	return &Grant{c: c, want: w, d: d, token: resp.Header.Revision, rev: resp.Header.Revision, intent: intent, stop: stop}, nil
+	if intent != 0 {
+		go c.keep(alive, intent)
+	}
+	return &Grant{c: c, want: w, d: d, before: s.Disruption, token: resp.Header.Revision, rev: resp.Header.Revision, intent: intent, stop: stop}, nil
 }
 
 // keep prolongs the intent's lease until the grant is done with.
@@ -439,7 +457,8 @@ type Grant struct {
 	c          *Client
 	want       Want
 	d          Disruption
-	token, rev int64 // revisions at which the record was created, and last changed by us
+	before     *Disruption // what the record was, of this machine too; put back by Release
+	token, rev int64       // revisions at which it was announced, and last changed by us
 	intent     clientv3.LeaseID
 	stop       func()
 }
@@ -454,7 +473,7 @@ func (g *Grant) ours(ctx context.Context) (snapshot, error) {
 	if err != nil {
 		return s, err
 	}
-	if s.Disruption == nil || s.own.mod != g.rev { //check:interlock-lost
+	if s.Disruption == nil || s.mod != g.rev { //check:interlock-lost
 		return s, refuse(Lost, "the disruption record is gone or is somebody else's")
 	}
 	return s, nil
@@ -520,8 +539,10 @@ func (g *Grant) Confirm(ctx context.Context) error {
 // not known is taken back as well, or cannot succeed any more.
 func (g *Grant) Release(ctx context.Context) error {
 	g.stop()
-	defer g.c.drop(ctx, g.intent)
-	_, err := g.c.change(ctx, func(d Disruption, _ int64) (*Disruption, bool) { return nil, d.ID == g.d.ID })
+	if g.intent != 0 {
+		defer g.c.drop(ctx, g.intent)
+	}
+	_, err := g.c.change(ctx, func(d Disruption, _ *mvccpb.KeyValue) (*Disruption, bool) { return g.before, d.ID == g.d.ID })
 	return err
 }
 
@@ -529,27 +550,45 @@ func (g *Grant) Release(ctx context.Context) error {
 // machine is healthy again.
 func (g *Grant) Finish(ctx context.Context, outcome string) error {
 	g.stop()
-	return g.c.FinishToken(ctx, g.token, outcome)
-}
-
-// FinishToken is Finish for an agent that has found, after its own restart,
-// that the command of a token has ended.
-func (c *Client) FinishToken(ctx context.Context, token int64, outcome string) error {
-	done, err := c.change(ctx, func(d Disruption, created int64) (*Disruption, bool) {
-		if created != token || d.Machine != c.o.Machine { //check:interlock-finish-own
+	done, err := g.c.change(ctx, func(d Disruption, _ *mvccpb.KeyValue) (*Disruption, bool) {
+		if d.ID != g.d.ID { //check:interlock-finish-own
 			return nil, false
 		}
-		d.Phase, d.Outcome, d.Ended = Done, outcome, c.o.Now().UTC()
-		return &d, true
+		return g.c.ended(d, outcome), true
 	})
 	if err == nil && !done {
-		return refuse(Lost, "there is no disruption %d of this machine", token)
+		return refuse(Lost, "there is no disruption %d of this machine", g.token)
 	}
 	return err
 }
 
+func (c *Client) ended(d Disruption, outcome string) *Disruption {
+	d.Phase, d.Outcome, d.Ended = Done, outcome, c.o.Now().UTC()
+	return &d
+}
+
+// Settle records that the command of this machine's disruption has ended,
+// where nobody else will: an earlier agent has been killed, or etcd was away
+// when the command ended. idle says, after the record has been read, whether
+// nothing runs here; a record that changes meanwhile is left alone.
+func (c *Client) Settle(ctx context.Context, idle func() bool, outcome string) error {
+	_, err := c.change(ctx, func(d Disruption, kv *mvccpb.KeyValue) (*Disruption, bool) {
+		if d.Machine != c.o.Machine || d.Phase == Done { //check:interlock-settle-own
+			return nil, false
+		}
+		if kv.Lease != 0 { // an intent: it ends by itself
+			return nil, false
+		}
+		if !idle() { //check:interlock-settle-running
+			return nil, false
+		}
+		return c.ended(d, outcome), true
+	})
+	return err
+}
+
 // change replaces (or removes) the disruption record as long as to says so.
-func (c *Client) change(ctx context.Context, to func(d Disruption, created int64) (*Disruption, bool)) (changed bool, err error) {
+func (c *Client) change(ctx context.Context, to func(d Disruption, kv *mvccpb.KeyValue) (*Disruption, bool)) (changed bool, err error) {
 	k := c.key("disruption")
 	for range attempts {
 		resp, err := c.txn(ctx, nil, clientv3.OpGet(k))
@@ -564,7 +603,7 @@ func (c *Client) change(ctx context.Context, to func(d Disruption, created int64
 		if err != nil {
 			return false, err
 		}
-		next, ok := to(d, kvs[0].CreateRevision)
+		next, ok := to(d, kvs[0])
 		if !ok {
 			return false, nil
 		}
@@ -615,7 +654,7 @@ func (c *Client) Clear(ctx context.Context, envelope []byte) error {
 	if s.Disruption == nil {
 		return refuse(NotCleared, "there is no disruption")
 	}
-	if err := JudgeClearance(clearance, people, c.o.Set, s.Manifest.Epoch, *s.Disruption, s.own.create, c.o.Now()); err != nil { //check:interlock-clearance-judged
+	if err := JudgeClearance(clearance, people, c.o.Set, s.Manifest.Epoch, *s.Disruption, s.mod, c.o.Now()); err != nil { //check:interlock-clearance-judged
 		return refuse(NotCleared, "%v", err)
 	}
 	return c.clear(ctx, s)

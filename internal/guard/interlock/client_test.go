@@ -162,8 +162,11 @@ func TestWay(t *testing.T) {
 	}
 	w.publish()
 	wants(t, w.m[idC].ClearIfHealthy(ctx), NotCleared) // it may run
-	wants(t, w.m[idB].FinishToken(ctx, g.Token(), "x"), Lost)
-	wants(t, w.m[idC].FinishToken(ctx, g.Token()-1, "x"), Lost)
+	must(t, w.m[idB].Settle(ctx, yes, "x")) // not its own
+	must(t, w.m[idC].Settle(ctx, no, "x"))  // something runs
+	if d := w.record(); d.Phase != Committed {
+		t.Errorf("%+v", d)
+	}
 	must(t, g.Finish(ctx, "exit status 0"))
 	wants(t, w.m[idC].ClearIfHealthy(ctx), NotCleared) // nothing published since
 	w.state(idC, func(s *State) { s.Role = Down })
@@ -189,6 +192,93 @@ func (w *world) disruption() *kv {
 		return nil
 	}
 	return &kv{resp.Kvs[0].Lease, resp.Kvs[0].CreateRevision}
+}
+
+func yes() bool { return true }
+func no() bool  { return false }
+
+// record returns the disruption record.
+func (w *world) record() Disruption {
+	w.t.Helper()
+	v, _, err := w.m[idA].Look(w.t.Context())
+	if err != nil || v.Disruption == nil {
+		w.t.Fatal(v, err)
+	}
+	return *v.Disruption
+}
+
+// TestNextCommand: a machine that is down by its set's leave may do more, and
+// its set counts it as one all the time.
+func TestNextCommand(t *testing.T) {
+	server := etcdtest.Start(t)
+	w := newWorld(t, nil, server.Endpoint)
+	ctx := t.Context()
+	first := w.acquire(idC)
+	must(t, first.Commit(ctx, local(t)))
+	must(t, first.Confirm(ctx))
+	must(t, first.Finish(ctx, "exit status 0"))
+	stopped := w.record()
+	w.state(idC, func(s *State) { s.Role = Down })
+
+	second := w.acquire(idC)
+	if second.Token() <= first.Token() {
+		t.Errorf("tokens %d, %d", first.Token(), second.Token())
+	}
+	if kv := w.disruption(); kv.Lease != 0 {
+		t.Error("the machine is down, and its record expires")
+	}
+	wants(t, first.Finish(ctx, "late"), Lost)
+	_, err := w.m[idB].Acquire(ctx, w.want(""))
+	wants(t, err, Disrupted)
+	_, err = w.m[idC].Acquire(ctx, w.want(""))
+	wants(t, err, Disrupted)
+	must(t, second.Release(ctx))
+	if again := w.record(); again.ID != stopped.ID || again.Phase != Done || again.Outcome != stopped.Outcome {
+		t.Errorf("%+v, was %+v", again, stopped)
+	}
+
+	third := w.acquire(idC)
+	must(t, third.Commit(ctx, local(t)))
+	must(t, third.Confirm(ctx))
+	must(t, third.Finish(ctx, "exit status 1"))
+	w.publish()
+	must(t, w.m[idB].ClearIfHealthy(ctx))
+}
+
+// TestSettle: what an agent that was killed has left is ended by the next one,
+// and not as long as something may run.
+func TestSettle(t *testing.T) {
+	server := etcdtest.Start(t)
+	w := newWorld(t, nil, server.Endpoint)
+	ctx := t.Context()
+	g := w.acquire(idC)
+	must(t, w.m[idC].Settle(ctx, yes, "x"))
+	if d := w.record(); d.Phase != Intent {
+		t.Errorf("an intent ends by its lease: %+v", d)
+	}
+	must(t, g.Commit(ctx, local(t)))
+	must(t, w.m[idC].Settle(ctx, no, "x"))
+	if d := w.record(); d.Phase != Committed {
+		t.Errorf("%+v", d)
+	}
+	// The record changes between the reading and the answer.
+	must(t, w.m[idC].Settle(ctx, func() bool { w.publish(); return true }, "nobody knows"))
+	if d := w.record(); d.Phase != Done || d.Outcome != "nobody knows" || d.Ended.IsZero() {
+		t.Errorf("%+v", d)
+	}
+	must(t, w.m[idC].Settle(ctx, func() bool { t.Error("asked for a record that has ended"); return true }, "x"))
+	next := w.acquire(idC)
+	asked := 0
+	must(t, w.m[idC].Settle(ctx, func() bool {
+		if asked++; asked == 1 { // the next command is committed meanwhile
+			must(t, next.Commit(ctx, local(t)))
+			return true
+		}
+		return false
+	}, "x"))
+	if d := w.record(); d.Phase != Committed || asked != 2 {
+		t.Errorf("%+v, asked %d times", d, asked)
+	}
 }
 
 type kv struct{ Lease, CreateRevision int64 }
@@ -387,6 +477,8 @@ func TestContract(t *testing.T) {
 	run("clearance", nil, func(t *testing.T, w *world) {
 		g := w.acquire(idC)
 		must(t, g.Commit(t.Context(), local(t)))
+		_, seen, err := w.m[idA].Look(t.Context())
+		must(t, err)
 		sealed := func(token int64, by ...byte) []byte {
 			var keys []ed25519.PrivateKey
 			for _, n := range by {
@@ -397,11 +489,11 @@ func TestContract(t *testing.T) {
 			must(t, err)
 			return text
 		}
-		wants(t, w.m[idA].Clear(t.Context(), sealed(g.Token(), 11)), NotCleared)
-		wants(t, w.m[idA].Clear(t.Context(), sealed(g.Token(), 11, 15)), NotCleared)
-		wants(t, w.m[idA].Clear(t.Context(), sealed(g.Token()+1, 11, 12)), NotCleared)
-		must(t, w.m[idA].Clear(t.Context(), sealed(g.Token(), 11, 12)))
-		wants(t, w.m[idA].Clear(t.Context(), sealed(g.Token(), 11, 12)), NotCleared)
+		wants(t, w.m[idA].Clear(t.Context(), sealed(seen, 11)), NotCleared)
+		wants(t, w.m[idA].Clear(t.Context(), sealed(seen, 11, 15)), NotCleared)
+		wants(t, w.m[idA].Clear(t.Context(), sealed(g.Token(), 11, 12)), NotCleared) // it has changed since
+		must(t, w.m[idA].Clear(t.Context(), sealed(seen, 11, 12)))
+		wants(t, w.m[idA].Clear(t.Context(), sealed(seen, 11, 12)), NotCleared)
 	})
 	run("reboot", nil, func(t *testing.T, w *world) {
 		g := w.acquire(idC)
@@ -412,7 +504,7 @@ func TestContract(t *testing.T) {
 	})
 	run("gate", nil, func(t *testing.T, w *world) {
 		var unread error
-		set := Set{Client: w.m[idC], Local: func(context.Context, []fact.Fact) (State, error) { return local(t), unread }}
+		set := Set{Client: w.m[idC], Local: func(context.Context, operation.Operation, []fact.Fact) (State, error) { return local(t), unread }}
 		g, denied := set.Acquire(t.Context(), gate.Want{Operation: operation.Wipe})
 		if g == nil || denied != nil {
 			t.Fatal(denied)

@@ -102,7 +102,7 @@ func Decide(v View, a Ask) []Reason {
 		return []Reason{{Code: NotMember, Detail: "the manifest does not have machine " + a.Machine}}
 	}
 	var reasons []Reason
-	if d := v.Disruption; d != nil && (d.ID == "" || d.ID != a.Own) { //check:interlock-disruption
+	if d := v.Disruption; d != nil && !d.gives(a) { //check:interlock-disruption
 		reasons = append(reasons, Reason{Code: Disrupted, Member: memberName(v.Manifest, d.Machine),
 			Detail: fmt.Sprintf("is leaving: %s, %s", d.Operation, d.Phase)})
 	}
@@ -111,6 +111,17 @@ func Decide(v View, a Ask) []Reason {
 	reasons = append(reasons, bad...)
 	reasons = append(reasons, judgeCopies(v.Manifest, survivors, a.Limits)...)
 	return append(reasons, judgeData(survivors, a)...)
+}
+
+// gives reports whether a disruption does not stand in the way: it is the one
+// that the asker has announced itself, or an earlier one of its machine whose
+// command has ended. The machine is down already: its set loses nothing more by
+// a second command, and stop-server followed by reinstall is the usual way.
+func (d Disruption) gives(a Ask) bool {
+	if d.ID == "" { //check:interlock-disruption-unread
+		return false
+	}
+	return d.ID == a.Own || d.Machine == a.Machine && d.Phase == Done
 }
 
 func memberName(m Manifest, machine string) string {
@@ -227,9 +238,10 @@ func judgeCopies(m Manifest, copies []Health, limits Limits) (reasons []Reason) 
 }
 
 // judgeData: what the machine has must be on one survivor. A server that is
-// stopped keeps its data, and its replication would run away from any record.
+// stopped keeps its data, and so does a machine that is restarted; and what a
+// running server has would run away from any record.
 func judgeData(survivors []Health, a Ask) []Reason {
-	if a.Operation == operation.StopServer || a.Local.NoData {
+	if !a.Operation.Destroys() || a.Local.NoData {
 		return nil
 	}
 	code, details := UniqueData, []string{}

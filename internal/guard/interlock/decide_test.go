@@ -161,7 +161,11 @@ func TestDecide(t *testing.T) {
 		{"source unnamed", func(s *scene) { s.A.State.Server = ""; s.B.State.Source = "" }, []Code{SurvivorUnhealthy}},
 		{"unique", func(s *scene) { s.a.Local.GTIDs = gtids(t, uuid+":1-11") }, []Code{UniqueData}},
 		{"unknown", func(s *scene) { s.a.Local.GTIDs = gtid.Set{} }, []Code{UnknownData}},
-		{"reboot too", func(s *scene) { s.a.Operation = operation.Reboot; s.a.Local.GTIDs = gtid.Set{} }, []Code{UnknownData}},
+		{"own machine's, ended", func(s *scene) { s.v.Disruption = &Disruption{ID: "x", Machine: idC, Phase: Done} }, nil},
+		{"own machine's, running", func(s *scene) { s.v.Disruption = &Disruption{ID: "x", Machine: idC, Phase: Committed} }, []Code{Disrupted}},
+		{"another's, ended", func(s *scene) { s.v.Disruption = &Disruption{ID: "x", Machine: idB, Phase: Done} }, []Code{Disrupted}},
+		{"without an ID", func(s *scene) { s.v.Disruption = &Disruption{Machine: idC, Phase: Done} }, []Code{Disrupted}},
+		{"data that stay", func(s *scene) { s.a.Operation = operation.Reboot; s.a.Local.GTIDs = gtid.Set{} }, nil},
 	} {
 		s := good(t)
 		c.change(s)

@@ -237,7 +237,7 @@ const (
 )
 
 // Disruption is the set's one record of a member that is leaving. Its token is
-// the etcd revision at which it was created.
+// the etcd revision at which it was announced.
 type Disruption struct {
 	Version   int                 `json:"version"`
 	ID        string              `json:"id"` // 128 random bits, hexadecimal
@@ -271,7 +271,7 @@ type Clearance struct {
 	Set     string    `json:"set"`
 	Epoch   int64     `json:"epoch"`
 	Machine string    `json:"machine"`
-	Token   int64     `json:"token"`
+	Token   int64     `json:"token"` // revision of the record as people saw it: it has not changed since
 	Expires time.Time `json:"expires"`
 	Reason  string    `json:"reason"`
 }

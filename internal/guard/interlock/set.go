@@ -6,6 +6,7 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/guard/fact"
 	"github.com/lifeboat-db/lifeboat/internal/guard/gate"
+	"github.com/lifeboat-db/lifeboat/internal/guard/operation"
 	"github.com/lifeboat-db/lifeboat/internal/guard/policy"
 )
 
@@ -14,7 +15,7 @@ type Set struct {
 	Client *Client
 	// Local says what the machine knows of itself now; it is asked before
 	// the announcement and again before the commitment.
-	Local func(ctx context.Context, facts []fact.Fact) (State, error)
+	Local func(ctx context.Context, op operation.Operation, facts []fact.Fact) (State, error)
 }
 
 var (
@@ -23,7 +24,7 @@ var (
 )
 
 func (s Set) want(ctx context.Context, w gate.Want) (Want, error) {
-	local, err := s.Local(ctx, w.Facts)
+	local, err := s.Local(ctx, w.Operation, w.Facts)
 	if err != nil { //check:interlock-local-unknown
 		return Want{}, refuse(UnknownData, "what this machine has: %v", err)
 	}
