@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/guard/audit"
@@ -48,10 +47,9 @@ type Agent struct {
 	nonces   *spent.Store
 	journal  *gate.Journal
 	sight    *sight
+	locker   *locker
+	member   *member // nil: the machine belongs to no set
 	started  time.Time
-
-	mu  sync.Mutex
-	set SetStatus
 }
 
 // New makes an agent, or says what is wrong with configuration or state: then
@@ -108,9 +106,13 @@ func (a *Agent) build() (err error) {
 	if !a.config.Requests.ClockUnchecked {
 		who.synchronised = spent.Synchronised
 	}
+	if a.config.Interlock != nil {
+		who.spendInSet = a.spendInSet
+	}
+	a.locker = &locker{dataDirs: a.config.DataDirs}
 	a.journal = &gate.Journal{Dir: a.options.StateDir}
 	a.gate = &gate.Gate{
-		Target: a.identity.Target, Looker: a.sight.looker(a.config), Authority: who, Locker: locker{dataDirs: a.config.DataDirs}, Log: a.log,
+		Target: a.identity.Target, Looker: a.sight.looker(a.config), Authority: who, Locker: a.locker, Log: a.log,
 		Runner: gate.Process{Journal: a.journal, Now: time.Now, Permit: permitPath}, Rules: rules, Templates: a.config.Commands, Now: time.Now,
 	}
 	if err := a.joinSet(keys); err != nil {
@@ -215,10 +217,8 @@ func (a *Agent) Status(context.Context) Status {
 	if entry, _, left, err := a.journal.Running(); left && err == nil {
 		s.Running = &entry
 	}
-	if a.config.Interlock != nil {
-		a.mu.Lock()
-		set := a.set
-		a.mu.Unlock()
+	if a.member != nil {
+		set := a.member.statusNow()
 		s.Set = &set
 	}
 	return s
@@ -227,8 +227,11 @@ func (a *Agent) Status(context.Context) Status {
 // Close gives up what the agent holds. Commands that run go on.
 func (a *Agent) Close() error {
 	var err error
+	if a.member != nil {
+		err = a.member.client.Close()
+	}
 	if a.sight != nil {
-		err = a.sight.Close()
+		err = errors.Join(err, a.sight.Close())
 	}
 	if a.nonces != nil {
 		err = errors.Join(err, a.nonces.Close())

@@ -17,6 +17,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/guard/fact"
 	"github.com/lifeboat-db/lifeboat/internal/guard/gate"
 	"github.com/lifeboat-db/lifeboat/internal/guard/operation"
+	"github.com/lifeboat-db/lifeboat/internal/guard/policy"
 	"github.com/lifeboat-db/lifeboat/internal/guard/probe/process"
 	"github.com/lifeboat-db/lifeboat/internal/guard/spent"
 )
@@ -125,24 +126,28 @@ func TestLocker(t *testing.T) {
 		t.Fatal(err)
 	}
 	facts := []fact.Fact{{Kind: fact.DataAtRest, Verdict: fact.Active, Evidence: map[string]string{"datadir": dir}}}
-	held, err := locker{}.Take(t.Context(), facts)
+	held, err := (&locker{}).Take(t.Context(), facts)
 	if err != nil || len(held.Held()) != 1 || len(held.Files()) != 1 {
 		t.Fatal(held, err)
 	}
-	if _, err := (locker{}).Take(t.Context(), facts); err == nil {
+	if _, err := (&locker{}).Take(t.Context(), facts); err == nil {
 		t.Error("two hold one lock")
 	}
 	if err := held.Close(); err != nil {
 		t.Fatal(err)
 	}
 	notADir := []fact.Fact{{Kind: fact.DataAtRest, Evidence: map[string]string{"datadir": system}}}
-	if _, err := (locker{}).Take(t.Context(), notADir); err == nil {
+	if _, err := (&locker{}).Take(t.Context(), notADir); err == nil {
 		t.Error("a data directory that cannot be read has no locks")
 	}
 }
 
 // handler notes what reaches it.
 type handler struct{ asks chan gate.Ask }
+
+func (handler) Set(context.Context, SetCall) (SetView, *policy.Denial) {
+	return SetView{}, &policy.Denial{Class: policy.Unavailable, Summary: "silent"}
+}
 
 func (h handler) Exec(ctx context.Context, ask gate.Ask, out gate.Output) gate.Result {
 	h.asks <- ask

@@ -24,16 +24,18 @@ type authority struct {
 	signedOnly bool
 	// synchronised says whether the clock is kept; nil if nobody asks.
 	synchronised func() error
+	// spendInSet uses a nonce up in the machine's set; nil: it has none.
+	spendInSet func(ctx context.Context, nonce string, expiry time.Time) error
 }
 
 // rootName is the name of a requester who has shown no key.
 const rootName = "root"
 
 // Authorise implements gate.Authority.
-func (a *authority) Authorise(_ context.Context, ask gate.Ask) (gate.Who, *policy.Denial) {
+func (a *authority) Authorise(ctx context.Context, ask gate.Ask) (gate.Who, *policy.Denial) {
 	who, err := a.who(ask)
 	if err == nil && len(ask.Override) > 0 {
-		err = a.override(ask, &who)
+		err = a.override(ctx, ask, &who)
 	}
 	if err != nil {
 		return gate.Who{}, denied(err)
@@ -80,7 +82,7 @@ func (a *authority) signed(ask gate.Ask) (gate.Who, error) {
 }
 
 // override adds what two people have approved.
-func (a *authority) override(ask gate.Ask, who *gate.Who) error {
+func (a *authority) override(ctx context.Context, ask gate.Ask, who *gate.Who) error {
 	now, err := a.clock()
 	if err != nil {
 		return err
@@ -93,6 +95,11 @@ func (a *authority) override(ask gate.Ask, who *gate.Who) error {
 	}
 	if err := a.spent.Spend(o.Nonce, o.Expires); err != nil { //check:authority-override-nonce
 		return fmt.Errorf("override: %w", err)
+	}
+	if a.spendInSet != nil {
+		if err := a.spendInSet(ctx, o.Nonce, o.Expires); err != nil { //check:authority-override-nonce-in-set
+			return fmt.Errorf("override: %w", err)
+		}
 	}
 	who.Waives, who.Evidence, who.Approvers = o.Waives, o.Evidence, approvers
 	return nil

@@ -3,7 +3,7 @@
 //
 // The protocol on the socket: the caller sends one Call as a line of JSON; the
 // agent answers with lines of JSON, Events, the last of which has Result,
-// Status or Error. A caller that closes the connection before a command has
+// Status, Set or Error. A caller that closes the connection before a command has
 // been started has withdrawn its call.
 package agent
 
@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/guard/gate"
+	"github.com/lifeboat-db/lifeboat/internal/guard/policy"
 )
 
 // SocketPath is where the agent listens unless a flag says otherwise.
@@ -31,6 +32,7 @@ const (
 	VerbExec   = "exec"
 	VerbCheck  = "check"
 	VerbStatus = "status"
+	VerbSet    = "set"
 )
 
 // Call is what a caller sends.
@@ -38,6 +40,7 @@ type Call struct {
 	Version int      `json:"version"`
 	Verb    string   `json:"verb"`
 	Ask     gate.Ask `json:"ask,omitzero"`
+	Set     SetCall  `json:"set,omitzero"`
 }
 
 // Event is one line of the answer.
@@ -46,10 +49,15 @@ type Event struct {
 	Stderr []byte       `json:"stderr,omitempty"`
 	Result *gate.Result `json:"result,omitempty"`
 	Status *Status      `json:"status,omitempty"`
+	Set    *SetView     `json:"set,omitempty"`
 	Error  string       `json:"error,omitempty"`
+	// Class says why the set has not done what it was asked for.
+	Class policy.Class `json:"class,omitempty"`
 }
 
-func (e Event) last() bool { return e.Result != nil || e.Status != nil || e.Error != "" }
+func (e Event) last() bool {
+	return e.Result != nil || e.Status != nil || e.Set != nil || e.Error != ""
+}
 
 // Limits: of a Call's line (signed requests and argument vectors are small),
 // and of the time to send it.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/guard/gate"
 	"github.com/lifeboat-db/lifeboat/internal/guard/operation"
+	"github.com/lifeboat-db/lifeboat/internal/guard/policy"
 )
 
 // Handler is what stands behind the socket.
@@ -26,6 +27,7 @@ type Handler interface {
 	Exec(ctx context.Context, ask gate.Ask, out gate.Output) gate.Result
 	Check(ctx context.Context, ask gate.Ask) gate.Result
 	Status(ctx context.Context) Status
+	Set(ctx context.Context, call SetCall) (SetView, *policy.Denial)
 }
 
 // maxCalls bounds how many calls are served at once, 1 MiB each at the most: a
@@ -97,6 +99,12 @@ func answer(ctx context.Context, call Call, h Handler, out *events) Event {
 	case VerbStatus:
 		status := h.Status(ctx)
 		return Event{Status: &status}
+	case VerbSet:
+		view, denial := h.Set(ctx, call.Set)
+		if denial != nil {
+			return Event{Error: denial.Summary, Class: denial.Class}
+		}
+		return Event{Set: &view}
 	case VerbExec, VerbCheck:
 	default:
 		return Event{Error: fmt.Sprintf("unknown verb %q", call.Verb)}
@@ -212,5 +220,10 @@ func (a *Agent) Admit(socket string, lookup func(name string) (gid int, err erro
 
 // Run answers at the socket until the context ends.
 func (a *Agent) Run(ctx context.Context, l *net.UnixListener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var attended sync.WaitGroup
+	attended.Go(func() { a.Attend(ctx) })
+	defer attended.Wait()
+	defer cancel()
 	return Serve(ctx, l, a)
 }

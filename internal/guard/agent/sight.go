@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/guard/config"
@@ -56,17 +57,13 @@ func newSight(stateDir string, world World) (*sight, error) {
 // looker puts the probes in order: what lies on the disks, then what runs (it
 // tests the locks of what lies there), then what the servers say.
 func (s *sight) looker(c config.Config) gate.Looker {
-	logins := make([]server.Login, len(c.Servers))
-	for i, l := range c.Servers {
-		logins[i] = server.Login{Socket: l.Socket, DefaultsFile: l.DefaultsFile}
-	}
 	return gate.Looker{
 		Timeout: c.Timeouts.Disks,
 		Stages: [][]probe.Probe{
 			{disk.Probe{Canary: s.onDisk, MaxDuration: c.Timeouts.Disks - time.Second, Machine: s.world.Devices}},
-			{process.Probe{Canary: s.canary, DataDirs: c.DataDirs, World: s.world.Processes}},
+			{s.processes(c)},
 			{
-				server.Probe{Logins: logins},
+				s.servers(c),
 				boot.Probe{AssumeDisk: c.NextBoot == "disk"},
 				backup.Probe{File: c.Backup.Status, MaxAge: c.Backup.MaxAge},
 			},
@@ -74,28 +71,63 @@ func (s *sight) looker(c config.Config) gate.Looker {
 	}
 }
 
+func (s *sight) processes(c config.Config) process.Probe {
+	return process.Probe{Canary: s.canary, DataDirs: c.DataDirs, World: s.world.Processes}
+}
+
+func (s *sight) servers(c config.Config) server.Probe {
+	logins := make([]server.Login, len(c.Servers))
+	for i, l := range c.Servers {
+		logins[i] = server.Login{Socket: l.Socket, DefaultsFile: l.DefaultsFile}
+	}
+	return server.Probe{Logins: logins}
+}
+
 func (s *sight) Close() error { return s.canary.Close() }
 
-// locker takes the engines' locks.
+// locker takes the engines' locks, and knows which ones the guard itself holds.
 type locker struct {
 	dataDirs []string
+
+	mu   sync.Mutex
+	held []probe.FileID
 }
 
 // Take implements gate.Locker.
-func (l locker) Take(_ context.Context, facts []fact.Fact) (gate.Locks, error) {
+func (l *locker) Take(_ context.Context, facts []fact.Fact) (gate.Locks, error) {
 	paths, err := process.LockFiles(facts, l.dataDirs)
 	if err != nil { //check:locker-files
 		return nil, err
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	held, err := enginelock.Take(paths)
 	if err != nil { //check:locker-take
 		return nil, err
 	}
-	return locks{held: held}, nil
+	l.held = held.IDs()
+	return locks{held: held, by: l}, nil
 }
 
-type locks struct{ held *enginelock.Held }
+// still keeps locks from being taken until the function that it returns is
+// called, so that a look in between finds none that it does not know of.
+func (l *locker) still() (again func()) {
+	l.mu.Lock()
+	return l.mu.Unlock
+}
+
+// heldNow must be called between still and its end.
+func (l *locker) heldNow() []probe.FileID { return l.held }
+
+type locks struct {
+	held *enginelock.Held
+	by   *locker
+}
 
 func (l locks) Held() []probe.FileID { return l.held.IDs() }
 func (l locks) Files() []gate.File   { return l.held.Files() }
-func (l locks) Close() error         { return l.held.Close() }
+func (l locks) Close() error {
+	defer l.by.still()()
+	l.by.held = nil
+	return l.held.Close()
+}

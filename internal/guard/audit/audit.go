@@ -42,6 +42,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 
+	"github.com/lifeboat-db/lifeboat/internal/guard/atomicfile"
 	"github.com/lifeboat-db/lifeboat/internal/guard/seal"
 	"github.com/lifeboat-db/lifeboat/internal/guard/strictjson"
 )
@@ -128,7 +129,7 @@ func (l *Log) open() error {
 	if err := unix.Flock(int(l.file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { //check:audit-one-writer
 		return fmt.Errorf("%s is in use by another process: %w", l.path, err)
 	}
-	if err := syncDir(l.path); err != nil {
+	if err := atomicfile.SyncDir(filepath.Dir(l.path)); err != nil {
 		return err
 	}
 	public, err := ssh.NewPublicKey(l.key.Public())
@@ -219,7 +220,7 @@ func (l *Log) writeHead() error {
 	if err != nil {
 		return err
 	}
-	return replace(l.path+".head", append(text, '\n'))
+	return atomicfile.Replace(l.path+".head", append(text, '\n'))
 }
 
 // Head returns the last record's place.
@@ -351,28 +352,4 @@ func readHead(path string, key ssh.PublicKey) (Head, error) {
 		return Head{}, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
 	}
 	return h, nil
-}
-
-func replace(path string, text []byte) error {
-	temporary := path + ".new"
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temporary, path); err != nil {
-		return err
-	}
-	return syncDir(path)
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lifeboat-db/lifeboat/internal/guard/atomicfile"
 	"github.com/lifeboat-db/lifeboat/internal/guard/operation"
 )
 
@@ -56,7 +57,7 @@ func (j *Journal) begin(c Command, now time.Time) (Entry, error) {
 		return Entry{}, err
 	}
 	j.prune()
-	if err := writeSynced(j.path(), text); err != nil {
+	if err := atomicfile.Replace(j.path(), text); err != nil {
 		return Entry{}, fmt.Errorf("journal: %w", err)
 	}
 	return e, nil
@@ -87,7 +88,7 @@ func (j *Journal) end() error {
 	if err := os.Remove(j.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return syncDir(j.Dir)
+	return atomicfile.SyncDir(j.Dir)
 }
 
 func (j *Journal) outputs(run string) (stdout, stderr *os.File, err error) {
@@ -175,29 +176,4 @@ func (j *Journal) Abandoned(told func(Entry) error) (what string, running bool) 
 		return err.Error(), true
 	}
 	return "", false
-}
-
-// writeSynced replaces a file, whole or not at all, and has it on disk.
-func writeSynced(path string, text []byte) error {
-	temporary := path + ".new"
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temporary, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

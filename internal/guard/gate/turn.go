@@ -38,6 +38,14 @@ func (t *turn) release() {
 	t.taken = false
 }
 
+// Idle reports whether no operation goes on. It may be so no longer when the
+// caller hears of it.
+func (g *Gate) Idle() bool {
+	g.turn.mu.Lock()
+	defer g.turn.mu.Unlock()
+	return !g.turn.taken
+}
+
 func busy(why string) *policy.Denial {
 	return &policy.Denial{Code: "busy", Class: policy.Busy, Summary: why}
 }

@@ -125,6 +125,9 @@ func Open(o Options) (*Client, error) {
 	return &Client{o: o, etcd: etcd, memory: m}, nil
 }
 
+// Machine is the machine-id whose side this is.
+func (c *Client) Machine() string { return c.o.Machine }
+
 // Close ends a client; its leases run out.
 func (c *Client) Close() error { return c.etcd.Close() }
 

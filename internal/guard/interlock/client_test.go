@@ -162,8 +162,8 @@ func TestWay(t *testing.T) {
 	}
 	w.publish()
 	wants(t, w.m[idC].ClearIfHealthy(ctx), NotCleared) // it may run
-	must(t, w.m[idB].Settle(ctx, yes, "x")) // not its own
-	must(t, w.m[idC].Settle(ctx, no, "x"))  // something runs
+	must(t, w.m[idB].Settle(ctx, yes, "x"))            // not its own
+	must(t, w.m[idC].Settle(ctx, no, "x"))             // something runs
 	if d := w.record(); d.Phase != Committed {
 		t.Errorf("%+v", d)
 	}
@@ -536,7 +536,7 @@ func TestDenials(t *testing.T) {
 		unavailable(errors.New("x")): policy.InterlockUnavailable, fmt.Errorf("%w", ErrBusy): policy.InterlockBusy,
 		errors.New("x"): "interlock:error", &Refused{}: "interlock:error",
 	} {
-		d := denials(err)
+		d := Denials(err)
 		if len(d) != 1 || d[0].Code != code || d[0].Waivable != (code == policy.InterlockUnavailable) {
 			t.Errorf("%v: %+v", err, d)
 		}

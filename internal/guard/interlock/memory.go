@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
+	"github.com/lifeboat-db/lifeboat/internal/guard/atomicfile"
 	"github.com/lifeboat-db/lifeboat/internal/guard/strictjson"
 )
 
@@ -33,26 +33,10 @@ func loadMemory(path string) (m memory, err error) {
 }
 
 // save replaces the file; without an error it is on disk.
-func (m memory) save(path string) (err error) {
+func (m memory) save(path string) error {
 	text, err := strictjson.Encode(m)
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = dir.Close() }()
-	return dir.Sync()
+	return atomicfile.Replace(path, text)
 }

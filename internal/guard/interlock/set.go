@@ -35,11 +35,11 @@ func (s Set) want(ctx context.Context, w gate.Want) (Want, error) {
 func (s Set) Acquire(ctx context.Context, w gate.Want) (gate.Grant, []policy.Denial) {
 	want, err := s.want(ctx, w)
 	if err != nil {
-		return nil, denials(err)
+		return nil, Denials(err)
 	}
 	g, err := s.Client.Acquire(ctx, want)
 	if err != nil { //check:interlock-set-acquire
-		return nil, denials(err)
+		return nil, Denials(err)
 	}
 	return granted{g, s, w}, nil
 }
@@ -50,7 +50,7 @@ func (s Set) Inquire(ctx context.Context, w gate.Want) []policy.Denial {
 	if err == nil {
 		err = s.Client.Inquire(ctx, want)
 	}
-	return denials(err)
+	return Denials(err)
 }
 
 type granted struct {
@@ -64,15 +64,15 @@ func (g granted) Commit(ctx context.Context) []policy.Denial {
 	if err == nil {
 		err = g.Grant.Commit(ctx, want.Local)
 	}
-	return denials(err)
+	return Denials(err)
 }
 
 func (g granted) Confirm(ctx context.Context) []policy.Denial {
-	return denials(g.Grant.Confirm(ctx))
+	return Denials(g.Grant.Confirm(ctx))
 }
 
-// denials: every error denies. What the set refuses nobody waives.
-func denials(err error) (list []policy.Denial) {
+// Denials says it to the gate: every error denies. What the set refuses nobody waives.
+func Denials(err error) (list []policy.Denial) {
 	if err == nil {
 		return nil
 	}

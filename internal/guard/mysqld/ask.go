@@ -145,7 +145,7 @@ func (q *questioner) grants() error {
 }
 
 func (q *questioner) variables() (err error) {
-	if q.vars, err = q.pairs("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'datadir'," +
+	if q.vars, err = q.pairs("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'datadir', 'log_bin_index'," +
 		" 'read_only', 'super_read_only', 'log_bin', 'log_replica_updates', 'log_slave_updates', 'gtid_mode'," +
 		" 'performance_schema', 'wsrep_on', 'wsrep_provider', 'group_replication_group_name')"); err != nil {
 		return err
@@ -165,7 +165,7 @@ func (q *questioner) variables() (err error) {
 	if q.s.LogUpdates, err = on("log_replica_updates", updates); err != nil {
 		return err
 	}
-	q.s.ServerUUID, q.s.DataDir = q.vars["server_uuid"], q.vars["datadir"]
+	q.s.ServerUUID, q.s.DataDir, q.s.LogIndex = q.vars["server_uuid"], q.vars["datadir"], q.vars["log_bin_index"]
 	return nil
 }
 

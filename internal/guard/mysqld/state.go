@@ -17,6 +17,7 @@ type State struct {
 	ServerUUID string
 	ServerID   uint32
 	DataDir    string // as the server names it, in its mount namespace
+	LogIndex   string // index file of the binary log, likewise, or relative to DataDir; "": none is named
 	Uptime     time.Duration
 
 	ReadOnly      bool

@@ -12,7 +12,7 @@ import (
 func TestSameProcess(t *testing.T) {
 	pid := os.Getpid()
 	for _, seen := range []int64{0, startTime(pid) + 1} {
-		f := Probe{}.askOne(t.Context(), nil, suspect{pid: pid, seen: seen, subject: "x"})
+		f := Probe{}.askOne(t.Context(), nil, suspect{pid: pid, seen: seen, subject: "x"}).Fact
 		if f.Verdict != fact.Unknown || !strings.Contains(f.Summary, "replaced") {
 			t.Error(f)
 		}

@@ -71,22 +71,43 @@ type suspect struct {
 	seen    int64  // start time: it must be the same process all along
 }
 
+// Answer is the fact about one process, and what the server has said, if it is
+// one that has.
+type Answer struct {
+	Fact  fact.Fact
+	State *mysqld.State
+}
+
 // Look asks all servers at once.
 func (p Probe) Look(ctx context.Context, q probe.Question) []fact.Fact {
-	suspects, err := find(q.Facts)
+	answers := p.Ask(ctx, q.Facts)
+	facts := make([]fact.Fact, len(answers))
+	for i, a := range answers {
+		facts[i] = a.Fact
+	}
+	return facts
+}
+
+// Ask is Look with the servers' own words, from the facts of the probes before.
+func (p Probe) Ask(ctx context.Context, facts []fact.Fact) []Answer {
+	suspects, err := find(facts)
 	if err != nil {
-		return []fact.Fact{unproven("", err.Error())}
+		return []Answer{{Fact: unproven("", err.Error())}}
 	}
 	logins, err := p.logins()
 	if err != nil {
-		return []fact.Fact{unproven("logins", err.Error())}
+		return []Answer{{Fact: unproven("logins", err.Error())}}
 	}
-	more, facts := configured(logins, suspects)
+	more, silent := configured(logins, suspects)
+	var answers []Answer
+	for _, f := range silent {
+		answers = append(answers, Answer{Fact: f})
+	}
 	suspects = append(suspects, more...)
 	if len(suspects) == 0 {
-		return append(facts, none(q.Facts))
+		return append(answers, Answer{Fact: none(facts)})
 	}
-	return append(facts, p.askAll(ctx, logins, suspects)...)
+	return append(answers, p.askAll(ctx, logins, suspects)...)
 }
 
 // engineKinds are facts by which servers are found.
@@ -134,6 +155,8 @@ func none(facts []fact.Fact) fact.Fact {
 	return fact.Fact{Probe: Name, Kind: fact.ServerUnproven, Verdict: fact.Clear, Summary: "no server runs"}
 }
 
+func silence(subject, why string) Answer { return Answer{Fact: unproven(subject, why)} }
+
 func unproven(subject, why string) fact.Fact {
 	return fact.Fact{Probe: Name, Kind: fact.ServerUnproven, Verdict: fact.Unknown, Subject: subject, Summary: why}
 }
@@ -141,70 +164,70 @@ func unproven(subject, why string) fact.Fact {
 // atOnce bounds how many servers are asked at the same time.
 const atOnce = 8
 
-func (p Probe) askAll(ctx context.Context, logins []Login, suspects []suspect) []fact.Fact {
-	facts := make([]fact.Fact, len(suspects))
+func (p Probe) askAll(ctx context.Context, logins []Login, suspects []suspect) []Answer {
+	answers := make([]Answer, len(suspects))
 	slots := make(chan struct{}, atOnce)
 	var wg sync.WaitGroup
 	for i, s := range suspects {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			facts[i] = p.askOne(ctx, logins, s)
+			answers[i] = p.askOne(ctx, logins, s)
 		})
 	}
 	wg.Wait()
-	return explained(facts, suspects)
+	return explained(answers, suspects)
 }
 
 // explained leaves out processes that are only called like a server and are
 // above a proven one.
-func explained(facts []fact.Fact, suspects []suspect) (kept []fact.Fact) {
+func explained(answers []Answer, suspects []suspect) (kept []Answer) {
 	above := map[int]bool{}
-	for _, f := range facts {
-		if f.Kind == fact.ServerUnproven {
+	for _, a := range answers {
+		if a.Fact.Kind == fact.ServerUnproven {
 			continue
 		}
-		for _, pid := range f.PIDs {
+		for _, pid := range a.Fact.PIDs {
 			for depth := 0; pid > 1 && depth < 100; depth++ {
 				pid = parent(pid)
 				above[pid] = true
 			}
 		}
 	}
-	for i, f := range facts {
-		if f.Kind == fact.ServerUnproven && !suspects[i].strong && above[suspects[i].pid] {
+	for i, a := range answers {
+		if a.Fact.Kind == fact.ServerUnproven && !suspects[i].strong && above[suspects[i].pid] {
 			continue
 		}
-		kept = append(kept, f)
+		kept = append(kept, a)
 	}
 	return kept
 }
 
 // askOne makes the fact about one process.
-func (p Probe) askOne(ctx context.Context, logins []Login, s suspect) fact.Fact {
+func (p Probe) askOne(ctx context.Context, logins []Login, s suspect) Answer {
 	start := time.Now()
-	f := p.ask(ctx, logins, s)
-	f.PIDs, f.Micros = []int{s.pid}, time.Since(start).Microseconds()
+	a := p.ask(ctx, logins, s)
+	a.Fact.PIDs, a.Fact.Micros = []int{s.pid}, time.Since(start).Microseconds()
 	if s.seen == 0 || startTime(s.pid) != s.seen { //check:server-same-process
-		return fact.Fact{Probe: Name, Kind: fact.ServerUnproven, Subject: s.subject, PIDs: f.PIDs,
-			Summary: fmt.Sprintf("process %d ended or was replaced while it was asked; look again", s.pid)}
+		return Answer{Fact: fact.Fact{Probe: Name, Kind: fact.ServerUnproven, Subject: s.subject, PIDs: a.Fact.PIDs,
+			Summary: fmt.Sprintf("process %d ended or was replaced while it was asked; look again", s.pid)}}
 	}
-	return f
+	return a
 }
 
-func (p Probe) ask(ctx context.Context, logins []Login, s suspect) fact.Fact {
+func (p Probe) ask(ctx context.Context, logins []Login, s suspect) Answer {
 	sockets, err := listening(s.pid)
 	if err != nil {
-		return unproven(s.subject, fmt.Sprintf("process %d: its sockets cannot be seen: %v", s.pid, err))
+		return silence(s.subject, fmt.Sprintf("process %d: its sockets cannot be seen: %v", s.pid, err))
 	}
 	if len(sockets) == 0 {
-		return unproven(s.subject, fmt.Sprintf("process %d listens at no Unix socket: it cannot be asked (starting, shutting down, or a backup)", s.pid))
+		return silence(s.subject, fmt.Sprintf("process %d listens at no Unix socket: it cannot be asked (starting, shutting down, or a backup)", s.pid))
 	}
 	state, path, err := p.anySocket(ctx, logins, s.pid, sockets)
 	if err != nil {
-		return unproven(s.subject, fmt.Sprintf("process %d has not said what it is: %v", s.pid, err))
+		return silence(s.subject, fmt.Sprintf("process %d has not said what it is: %v", s.pid, err))
 	}
-	return toFact(state, path)
+	return Answer{toFact(state, path), &state}
 }
 
 // anySocket asks at all sockets of one process at once, because one of them may
