@@ -117,6 +117,16 @@ func askStatus(c *cobra.Command, socket string) (agent.Status, error) {
 	return *e.Status, nil
 }
 
+func setLine(s agent.SetStatus) string {
+	switch {
+	case s.Problem != "":
+		return fmt.Sprintf("%s, REFUSES ALL: %s", s.Name, s.Problem)
+	case s.Published.IsZero():
+		return s.Name + ", nothing published yet"
+	}
+	return fmt.Sprintf("%s, health published at %s (lifeboat-guard set show)", s.Name, s.Published.Format("15:04:05"))
+}
+
 func showStatus(c *cobra.Command, s agent.Status) error {
 	w := c.OutOrStdout()
 	fmt.Fprintf(w, "agent       %s, process %d, since %s\n", s.Version, s.PID, s.Started.Format("2006-01-02 15:04:05 MST"))
@@ -126,7 +136,7 @@ func showStatus(c *cobra.Command, s agent.Status) error {
 		fmt.Fprintf(w, "running     %s: %q since %s\n", s.Running.Operation, s.Running.Argv, s.Running.Begin.Format("15:04:05"))
 	}
 	if s.Set != nil {
-		fmt.Fprintf(w, "set         %s %s\n", s.Set.Name, s.Set.Problem)
+		fmt.Fprintf(w, "set         %s\n", setLine(*s.Set))
 	}
 	if s.Problem != "" {
 		fmt.Fprintf(w, "REFUSES ALL %s\n", s.Problem)

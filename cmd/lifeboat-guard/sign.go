@@ -98,17 +98,25 @@ and put both together with "attach".`,
 	return c
 }
 
-func readTarget(path string) (machine.Target, error) {
+// readIdentity reads what lifeboat-guard identity prints.
+func readIdentity(path string) (m agent.Machine, err error) {
 	text, err := readSmall(path)
 	if err != nil {
-		return machine.Target{}, err
+		return m, err
 	}
-	var m agent.Machine
 	if err := json.Unmarshal(text, &m); err != nil {
-		return machine.Target{}, fmt.Errorf("%s: %w", path, err)
+		return m, fmt.Errorf("%s: %w", path, err)
 	}
 	if m.MachineID == "" {
-		return machine.Target{}, fmt.Errorf("%s is not what lifeboat-guard identity prints", path)
+		return m, fmt.Errorf("%s is not what lifeboat-guard identity prints", path)
+	}
+	return m, nil
+}
+
+func readTarget(path string) (machine.Target, error) {
+	m, err := readIdentity(path)
+	if err != nil {
+		return machine.Target{}, err
 	}
 	return machine.Target{MachineID: m.MachineID, DMIUUID: m.DMIUUID, HostKey: m.HostKey}, nil
 }
