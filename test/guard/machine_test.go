@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -233,7 +234,12 @@ func (m *machine) guard() {
 		m.t.Fatal(err)
 	}
 	m.agent = a
+	ctx, stop := context.WithCancel(context.Background())
+	var attended sync.WaitGroup
+	attended.Go(func() { a.Attend(ctx) })
 	m.t.Cleanup(func() {
+		stop()
+		attended.Wait()
 		if err := a.Close(); err != nil {
 			m.t.Error(err)
 		}

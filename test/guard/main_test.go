@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 		fmt.Println("skipped: these tests need loop devices:", err)
 		return
 	}
+	if os.Getenv(outside) != "" { // the other machines
+		os.Exit(m.Run())
+	}
 	if os.Getenv(inside) == "" {
 		os.Exit(enter())
 	}
@@ -43,13 +46,20 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// enter runs the same tests in a world of their own.
+// enter runs the same tests in a world of their own, with other machines
+// outside of it.
 func enter() int {
+	socket, end, err := startOthers()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "other machines:", err)
+		return 1
+	}
+	defer end()
 	cmd := exec.CommandContext(context.Background(), os.Args[0], os.Args[1:]...)
-	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.Env = append(os.Environ(), inside+"=1", others+"="+socket)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	err := cmd.Run()
+	err = cmd.Run()
 	if cmd.ProcessState == nil {
 		fmt.Fprintln(os.Stderr, "a world of its own:", err)
 		return 1

@@ -82,7 +82,13 @@ func (n *Node) Follow(t testing.TB, source *Node) {
 // "SOURCE_DELAY=60".
 func (n *Node) Attach(t testing.TB, source *Node, options ...string) {
 	t.Helper()
-	clauses := []string{"MASTER_HOST='127.0.0.1'", fmt.Sprintf("MASTER_PORT=%d", source.Port()), "MASTER_USER='root'", "MASTER_CONNECT_RETRY=1"}
+	n.AttachPort(t, source.Port(), options...)
+}
+
+// AttachPort is Attach to a source of which only the port is known.
+func (n *Node) AttachPort(t testing.TB, port int, options ...string) {
+	t.Helper()
+	clauses := []string{"MASTER_HOST='127.0.0.1'", fmt.Sprintf("MASTER_PORT=%d", port), "MASTER_USER='root'", "MASTER_CONNECT_RETRY=1"}
 	command := "CHANGE MASTER TO "
 	if n.MariaDB() {
 		clauses = append(clauses, "MASTER_USE_GTID=slave_pos", "MASTER_SSL_VERIFY_SERVER_CERT=0")

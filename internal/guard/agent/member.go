@@ -101,10 +101,13 @@ func (m *member) statusNow() SetStatus {
 func (m *member) observe(ctx context.Context) (interlock.State, *mysqld.State) {
 	defer m.locker.still()()
 	if !m.well || m.now().Sub(m.scanned) > rescanAfter || m.now().Before(m.scanned) {
-		m.facts = m.sight.processes(m.config).Look(ctx, probe.Question{Held: m.locker.heldNow()})
-		m.scanned = m.now()
+		m.facts, m.scanned, m.well = m.look(ctx), m.now(), false
 	}
 	said, err := m.theServer(ctx, m.facts)
+	if m.well && (err != nil || said == nil) { // what was found then is not there any more
+		m.facts, m.scanned = m.look(ctx), m.now()
+		said, err = m.theServer(ctx, m.facts)
+	}
 	m.well = err == nil && said != nil
 	switch {
 	case err != nil:
@@ -113,6 +116,10 @@ func (m *member) observe(ctx context.Context) (interlock.State, *mysqld.State) {
 		return m.down(), nil
 	}
 	return interlock.FromServer(*said), said
+}
+
+func (m *member) look(ctx context.Context) []fact.Fact {
+	return m.sight.processes(m.config).Look(ctx, probe.Question{Held: m.locker.heldNow()})
 }
 
 // theServer asks the one server that runs here; nil: none runs, provably.

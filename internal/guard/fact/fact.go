@@ -136,13 +136,34 @@ func (f Fact) String() string {
 // say: kind, verdict and subject of each, sorted, repeated ones once. It does
 // not change from one look to the next unless something else is found.
 func Digest(facts []Fact) string {
-	var lines []string
+	sum := sha256.Sum256([]byte(strings.Join(lines(facts), "")))
+	return hex.EncodeToString(sum[:])
+}
+
+func lines(facts []Fact) (list []string) {
 	for _, f := range facts {
 		if f.Verdict != Clear {
-			lines = append(lines, fmt.Sprintf("%q %q %q\n", f.Kind, f.Verdict, f.Subject))
+			list = append(list, fmt.Sprintf("%q %q %q\n", f.Kind, f.Verdict, f.Subject))
 		}
 	}
-	slices.Sort(lines)
-	sum := sha256.Sum256([]byte(strings.Join(slices.Compact(lines), "")))
-	return hex.EncodeToString(sum[:])
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// Difference says, for people, what has come and gone between two looks whose
+// digests differ.
+func Difference(before, after []Fact) string {
+	a, b := lines(before), lines(after)
+	var list []string
+	for _, line := range a {
+		if !slices.Contains(b, line) {
+			list = append(list, "gone: "+strings.TrimSpace(line))
+		}
+	}
+	for _, line := range b {
+		if !slices.Contains(a, line) {
+			list = append(list, "new: "+strings.TrimSpace(line))
+		}
+	}
+	return strings.Join(list, "; ")
 }

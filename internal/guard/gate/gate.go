@@ -323,14 +323,14 @@ func (r *run) announce(context.Context) []policy.Denial {
 // allows it. The set's word stands, be it a grant or a silence that two people
 // have waived: Commit asks again.
 func (r *run) secondLook(ctx context.Context) []policy.Denial {
-	before := r.result.Evidence
+	before, facts := r.result.Evidence, r.result.Facts
 	r.look(ctx)
 	if denials := r.judge(r.set); len(denials) > 0 { //check:gate-second-look
 		return denials
 	}
 	if r.result.Evidence != before { //check:gate-evidence-changed
 		return []policy.Denial{{Code: "changed", Class: policy.Busy,
-			Summary: "the machine does not show what it showed a moment ago: something is changing; look again"}}
+			Summary: "the machine does not show what it showed a moment ago; look again: " + fact.Difference(facts, r.result.Facts)}}
 	}
 	return nil
 }

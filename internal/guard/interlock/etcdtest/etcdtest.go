@@ -13,6 +13,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
 )
 
 // binary is what scripts/etcd has installed.
@@ -59,8 +63,14 @@ func (s *Server) Dir() string { return s.dir }
 // Start starts a set of one on loopback and waits until it answers.
 func Start(t testing.TB) *Server {
 	t.Helper()
+	return StartIn(t, t.TempDir())
+}
+
+// StartIn is Start with a directory for its data.
+func StartIn(t testing.TB, dir string) *Server {
+	t.Helper()
 	client, peer := freePort(t), freePort(t)
-	s := &Server{Endpoint: "http://" + client, dir: filepath.Join(t.TempDir(), "etcd")}
+	s := &Server{Endpoint: "http://" + client, dir: filepath.Join(dir, "etcd")}
 	s.argv = []string{binary(t), "--name", "one", "--data-dir", s.dir, "--log-level", "error",
 		"--listen-client-urls", s.Endpoint, "--advertise-client-urls", s.Endpoint,
 		"--listen-peer-urls", "http://" + peer, "--initial-advertise-peer-urls", "http://" + peer,
@@ -79,6 +89,22 @@ func freePort(t testing.TB) string {
 	}
 	defer func() { _ = l.Close() }()
 	return l.Addr().String()
+}
+
+// PID is the server's process.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
+// Put writes a key.
+func (s *Server) Put(t testing.TB, key, value string) {
+	t.Helper()
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{s.Endpoint}, Logger: zap.NewNop(), DialOptions: []grpc.DialOption{grpc.WithNoProxy()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	if _, err := c.Put(t.Context(), key, value); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Run starts the server, again after Kill.
