@@ -52,14 +52,20 @@ func wholeFile(kind int16) *unix.Flock_t {
 	return &unix.Flock_t{Type: kind, Whence: io.SeekStart} // length 0: to the end and beyond
 }
 
-// Test opens a file read-only and tests it as TestFile does.
-func Test(path string) (pid int, held bool, err error) {
+// Test opens a file read-only, says which file it is, and tests it as TestFile
+// does.
+func Test(path string) (id probe.FileID, pid int, held bool, err error) {
 	f, err := open(path, unix.O_RDONLY)
 	if err != nil {
-		return 0, false, err
+		return id, 0, false, err
 	}
 	defer func() { _ = f.Close() }()
-	return TestFile(f)
+	id, err = identify(func(st *unix.Stat_t) error { return unix.Fstat(int(f.Fd()), st) })
+	if err != nil {
+		return id, 0, false, err
+	}
+	pid, held, err = TestFile(f)
+	return id, pid, held, err
 }
 
 // TestFile reports whether somebody holds a lock on any byte of the file. The

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -55,6 +56,7 @@ type Server struct {
 	argv     []string
 	dir      string
 	cmd      *exec.Cmd
+	ended    chan struct{}
 }
 
 // Dir is where its data are.
@@ -107,13 +109,27 @@ func (s *Server) Put(t testing.TB, key, value string) {
 	}
 }
 
-// Run starts the server, again after Kill.
+// Run starts the server, again after Kill. It dies with this process: the
+// kernel's parent death signal comes when the thread ends that has started it,
+// so one thread stays for that.
 func (s *Server) Run(t testing.TB) {
 	t.Helper()
 	s.cmd = exec.CommandContext(context.Background(), s.argv[0], s.argv[1:]...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	s.cmd.Stderr = os.Stderr
-	if err := s.cmd.Start(); err != nil {
+	s.ended = make(chan struct{})
+	started := make(chan error)
+	go func(cmd *exec.Cmd, ended chan struct{}) {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(ended)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // killed
+		}
+	}(s.cmd, s.ended)
+	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
 }
@@ -122,7 +138,7 @@ func (s *Server) Run(t testing.TB) {
 func (s *Server) Kill() {
 	if s.cmd != nil {
 		_ = s.cmd.Process.Kill()
-		_ = s.cmd.Wait() // killed
+		<-s.ended
 		s.cmd = nil
 	}
 }

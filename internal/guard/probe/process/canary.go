@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -141,6 +142,9 @@ func fileID(f *os.File) (probe.FileID, error) {
 	return probe.FileID{Dev: st.Dev, Ino: st.Ino}, err
 }
 
+// startTimeout is how long a canary may take until it sings.
+const startTimeout = 30 * time.Second
+
 // StartCanary starts the canary, with its files in a directory.
 func StartCanary(dir string) (*Canary, error) {
 	self, err := os.Executable()
@@ -167,7 +171,12 @@ func StartCanary(dir string) (*Canary, error) {
 		return nil, fmt.Errorf("canary: %w", err)
 	}
 	c := &Canary{cmd: cmd, alive: stdin}
-	if err := json.NewDecoder(stdout).Decode(&c.Has); err != nil {
+	late := time.AfterFunc(startTimeout, func() { _ = cmd.Process.Kill() })
+	err = json.NewDecoder(stdout).Decode(&c.Has)
+	if !late.Stop() { //check:canary-start
+		err = errors.Join(err, fmt.Errorf("it has not come up within %s", startTimeout))
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("canary: %w", err), c.Close())
 	}
 	return c, nil
@@ -206,11 +215,11 @@ func (c *Canary) locked() error {
 	if c == nil { //check:canary-lock-none
 		return errors.New("there is none")
 	}
-	_, held, err := enginelock.Test(fmt.Sprintf("/proc/%d/fd/%d", c.cmd.Process.Pid, c.Has.FD))
+	id, _, held, err := enginelock.Test(fmt.Sprintf("/proc/%d/fd/%d", c.cmd.Process.Pid, c.Has.FD))
 	if err != nil {
 		return err
 	}
-	if !held { //check:canary-lock
+	if !held || id != c.Has.Open { //check:canary-lock
 		return errors.New("its file is not locked")
 	}
 	return nil

@@ -44,9 +44,9 @@ func (p Probe) locks(s *Snapshot, q probe.Question) (facts []fact.Fact) {
 // lockFile is a file whose lock is to be tested.
 type lockFile struct {
 	id   probe.FileID
-	path string // for people
-	via  string // to open
-	pids []int  // that have it open
+	path string   // for people
+	vias []string // to open it, any one will do
+	pids []int    // that have it open
 }
 
 // LockFiles lists the files whose lock keeps a server from starting, of all
@@ -84,11 +84,12 @@ func lockFiles(s *Snapshot, q probe.Question, dataDirs []string) (files []lockFi
 			return
 		}
 		files[i].pids = append(files[i].pids, f.pids...)
+		files[i].vias = append(files[i].vias, f.vias...)
 	}
 	for _, p := range s.Processes {
 		for _, f := range p.Files {
 			if f.Class.Locks() {
-				add(lockFile{f.ID, f.Path, f.Via, []int{p.PID}})
+				add(lockFile{f.ID, f.Path, []string{f.Via}, []int{p.PID}})
 			}
 		}
 	}
@@ -105,7 +106,7 @@ func lockFiles(s *Snapshot, q probe.Question, dataDirs []string) (files []lockFi
 			}
 			continue
 		}
-		add(lockFile{id: probe.FileID{Dev: st.Dev, Ino: st.Ino}, path: path, via: path})
+		add(lockFile{id: probe.FileID{Dev: st.Dev, Ino: st.Ino}, path: path, vias: []string{path}})
 	}
 	return files, unread
 }
@@ -115,16 +116,29 @@ func unreadable(path string, err error) fact.Fact {
 		Summary: fmt.Sprintf("the lock of %s cannot be tested: %v", path, err)}
 }
 
+// testLock tests the lock of a file through whoever still has it open. Nobody
+// and no name: whoever held the lock has ended, and the lock with him.
 func testLock(f lockFile) *fact.Fact {
-	pid, held, err := enginelock.Test(f.via)
-	if gone(err) && strings.HasPrefix(f.via, "/proc/") {
-		return nil // the process has ended, and its lock with it
+	var problem error
+	for _, via := range f.vias {
+		id, pid, held, err := enginelock.Test(via)
+		switch {
+		case err == nil && id == f.id:
+			return lockFact(f, pid, held)
+		case err == nil, gone(err): // ended, or another file is there now
+		default:
+			problem = err
+		}
 	}
-	if err != nil { //check:locks-untestable
-		found := unreadable(f.path, err)
+	if problem != nil { //check:locks-untestable
+		found := unreadable(f.path, problem)
 		found.PIDs = f.pids
 		return &found
 	}
+	return nil
+}
+
+func lockFact(f lockFile, pid int, held bool) *fact.Fact {
 	if !held {
 		return nil
 	}
@@ -132,6 +146,16 @@ func testLock(f lockFile) *fact.Fact {
 	if pid > 0 && !slices.Contains(pids, pid) {
 		pids = append(slices.Clone(pids), pid)
 	}
-	return &fact.Fact{Probe: LocksName, Kind: fact.EngineLock, Verdict: fact.Active, Subject: f.path, PIDs: pids,
+	return &fact.Fact{Probe: LocksName, Kind: fact.EngineLock, Verdict: fact.Active, Subject: lockSubject(f.path), PIDs: pids,
 		Summary: fmt.Sprintf("%s is locked: a server runs on it", f.path)}
+}
+
+// lockSubject is what stays the same from one look to the next while a server
+// runs: MySQL makes and drops files of its redo log all the time, so for them
+// it is their directory.
+func lockSubject(path string) string {
+	if strings.HasPrefix(filepath.Base(path), "#ib_redo") {
+		return filepath.Dir(path)
+	}
+	return path
 }
