@@ -135,47 +135,46 @@ func (h *Held) take(path string) error {
 	if err != nil {
 		return err
 	}
-	id, err := lock(f, path)
+	id, err := identify(func(st *unix.Stat_t) error { return unix.Fstat(int(f.Fd()), st) })
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	if slices.Contains(h.ids, id) { // a second name of the same file
+	if slices.Contains(h.ids, id) { // a second name of a file that is locked already
 		return f.Close()
+	}
+	if err := lock(f, path, id); err != nil {
+		return errors.Join(err, f.Close())
 	}
 	h.files, h.ids = append(h.files, f), append(h.ids, id)
 	return nil
 }
 
-func lock(f *os.File, path string) (probe.FileID, error) {
+func lock(f *os.File, path string, id probe.FileID) error {
 	head := make([]byte, engine.HeadSize)
 	n, err := f.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return probe.FileID{}, err
+		return err
 	}
 	if engine.Classify(head[:n]) == engine.None && engine.ByName(path) == engine.None { //check:lock-engine-file
-		return probe.FileID{}, errors.New("not a file of an engine")
+		return errors.New("not a file of an engine")
 	}
-	if err := trust(f); err != nil {
-		return probe.FileID{}, err
+	if err := trust(f); err != nil { //check:lock-trust
+		return err
 	}
 	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, wholeFile(unix.F_WRLCK)); err != nil { //check:lock-taken
 		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
-			return probe.FileID{}, fmt.Errorf("%w: %w", ErrHeld, err)
+			return fmt.Errorf("%w: %w", ErrHeld, err)
 		}
-		return probe.FileID{}, err
-	}
-	id, err := identify(func(st *unix.Stat_t) error { return unix.Fstat(int(f.Fd()), st) })
-	if err != nil {
-		return id, err
+		return err
 	}
 	now, err := identify(func(st *unix.Stat_t) error { return unix.Stat(path, st) })
 	if err != nil {
-		return id, err
+		return err
 	}
 	if now != id { //check:lock-same-file
-		return id, errors.New("another file has taken its place")
+		return errors.New("another file has taken its place")
 	}
-	return id, nil
+	return nil
 }
 
 func identify(stat func(*unix.Stat_t) error) (probe.FileID, error) {

@@ -125,7 +125,11 @@ func testLock(f lockFile) *fact.Fact {
 		switch {
 		case err == nil && id == f.id:
 			return lockFact(f, pid, held)
-		case err == nil, gone(err): // ended, or another file is there now
+		case err == nil, gone(err):
+			if strings.HasPrefix(via, "/proc/") {
+				continue // the process has ended or closed it
+			}
+			problem = errors.New("it is replaced while it is looked at; look again") // by something that nobody has tested
 		default:
 			problem = err
 		}

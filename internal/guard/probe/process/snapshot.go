@@ -274,28 +274,64 @@ func (w *worker) look(p *Process, st stat) (problems []error) {
 	p.Exe, _ = os.Readlink(filepath.Join(dir, "exe"))      // empty: judged by its files
 	p.NetNS, _ = os.Readlink(filepath.Join(dir, "ns/net")) // empty: its ports are not looked at by namespace
 	p.Argv0 = w.argv0(dir)
-	dirs := []string{dir}
-	if st.state == 'Z' {
-		tasks, err := os.ReadDir(filepath.Join(dir, "task"))
-		if err != nil && !gone(err) {
-			problems = append(problems, err)
-		}
-		dirs = nil
-		for _, task := range tasks {
-			if task.Name() != strconv.Itoa(p.PID) {
-				dirs = append(dirs, filepath.Join(dir, "task", task.Name()))
-			}
-		}
+	threads, err := w.tables(p.PID, st.state == 'Z')
+	if err != nil && !gone(err) { //check:scan-threads
+		problems = append(problems, err)
 	}
-	for _, dir := range dirs {
-		if err := w.descriptors(p, dir); err != nil && !gone(err) {
+	for i, thread := range threads {
+		dir := filepath.Join(w.proc, strconv.Itoa(thread))          // not listed there, but there
+		if err := w.descriptors(p, dir); err != nil && !gone(err) { //check:scan-descriptors
 			problems = append(problems, err)
 		}
-		if err := w.mappings(p, dir); err != nil && !gone(err) {
+		if i > 0 {
+			continue // threads share one address space
+		}
+		if err := w.mappings(p, dir); err != nil && !gone(err) { //check:scan-mappings
 			problems = append(problems, err)
 		}
 	}
 	return problems
+}
+
+// tables lists a thread for each table of descriptors that the threads of a
+// process have. Nearly always it is the first one alone; a thread gets its own
+// table by unshare(CLONE_FILES), and a first thread that has ended shows none.
+func (w *worker) tables(pid int, ended bool) (threads []int, err error) {
+	tasks, err := taskIDs(filepath.Join(w.proc, strconv.Itoa(pid)))
+	if !ended {
+		threads = append(threads, pid)
+	}
+	for _, tid := range tasks {
+		if tid != pid && !knownTable(threads, tid) {
+			threads = append(threads, tid)
+		}
+	}
+	return threads, err
+}
+
+// taskIDs lists the threads of a process. One with a single link less has none
+// beside its first: its directory need not be read.
+func taskIDs(dir string) (ids []int, err error) {
+	dir = filepath.Join(dir, "task")
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return nil, err
+	}
+	if st.Nlink == 3 { // ".", "..", and the first thread (proc(5): one link for each)
+		return nil, nil
+	}
+	return processIDs(dir)
+}
+
+// knownTable asks the kernel whether a thread shares its descriptors with one
+// of those already looked at (kcmp(2)). Where it cannot tell, the thread counts
+// as having its own.
+func knownTable(of []int, tid int) bool {
+	const kcmpFiles = 2 // KCMP_FILES, include/uapi/linux/kcmp.h
+	return slices.ContainsFunc(of, func(other int) bool {
+		r, _, errno := unix.RawSyscall6(unix.SYS_KCMP, uintptr(other), uintptr(tid), kcmpFiles, 0, 0, 0)
+		return errno == 0 && r == 0
+	})
 }
 
 func (w *worker) argv0(dir string) string {
@@ -455,33 +491,49 @@ func readHead(path string) ([]byte, error) {
 	return head[:n], nil
 }
 
-// mappings looks at files that are mapped; their descriptors may be closed.
+// mappings looks at files that are mapped; their descriptors may be closed. An
+// area that is not there any more may have been split or joined: then all are
+// read again.
 func (w *worker) mappings(p *Process, dir string) error {
+	for range maxTries {
+		moved, err := w.mappingsOnce(p, dir)
+		if err != nil || !moved {
+			return err
+		}
+	}
+	return fmt.Errorf("%s/maps changes each time it is looked at", dir) //check:scan-mappings-move
+}
+
+func (w *worker) mappingsOnce(p *Process, dir string) (moved bool, err error) {
 	text, err := os.ReadFile(filepath.Join(dir, "maps"))
 	if err != nil {
-		return err
+		return false, err
 	}
 	last := ""
 	for line := range bytes.Lines(text) {
 		m, ok := parseMapping(line)
-		if !ok || m.key == last { // the parts of a file follow each other
+		if !ok { //check:scan-mapping-line
+			return false, fmt.Errorf("%s/maps: a line is not understood: %.80q", dir, line)
+		}
+		if m.key == "" || m.key == last { // of no file, or the next part of the same
 			continue
 		}
 		last = m.key
-		// map_files is the process's, its threads have none.
-		via := filepath.Join(w.proc, strconv.Itoa(p.PID), "map_files", m.area)
-		if err := w.mapping(p, via, m.key); err != nil && !gone(err) { //check:scan-mapping
-			return fmt.Errorf("%s: %w", via, err)
+		via := filepath.Join(dir, "map_files", m.area)
+		if err := w.mapping(p, via, m); gone(err) {
+			moved = true
+		} else if err != nil { //check:scan-mapping
+			return false, fmt.Errorf("%s: %w", via, err)
 		}
 	}
-	return nil
+	return moved, nil
 }
 
-func (w *worker) mapping(p *Process, via, key string) error {
+func (w *worker) mapping(p *Process, via string, m mapping) error {
 	w.mu.Lock()
-	c, known := w.mapped[key]
+	c, known := w.mapped[m.key]
 	w.mu.Unlock()
-	if known {
+	if known && !m.anonymous {
 		return w.add(p, via, c.id, c.class)
 	}
 	var st unix.Stat_t
@@ -497,7 +549,7 @@ func (w *worker) mapping(p *Process, via, key string) error {
 		c.class = class
 	}
 	w.mu.Lock()
-	w.mapped[key] = c
+	w.mapped[m.key] = c
 	w.mu.Unlock()
 	return w.add(p, via, c.id, c.class)
 }
@@ -506,15 +558,22 @@ func (w *worker) mapping(p *Process, via, key string) error {
 type mapping struct {
 	area string // its name in map_files
 	key  string // device, inode and path: the same for all maps of a file
+	// anonymous: the device has no number of its own (major 0). On btrfs it is
+	// the same for all subvolumes, each of which has its own inode numbers, so
+	// that the key may be another file's as well.
+	anonymous bool
 }
 
 // parseMapping reads a line: "start-end perms offset dev inode path". Areas
-// without an inode are of no file.
+// without an inode are of no file, and have no key.
 func parseMapping(line []byte) (m mapping, ok bool) {
 	text := strings.TrimSuffix(string(line), "\n")
 	fields := strings.SplitN(text, " ", 6)
-	if len(fields) < 5 || fields[4] == "0" {
+	if len(fields) < 5 {
 		return mapping{}, false
+	}
+	if fields[4] == "0" {
+		return mapping{}, true
 	}
 	begin, end, ok := strings.Cut(fields[0], "-")
 	if !ok {
@@ -526,5 +585,5 @@ func parseMapping(line []byte) (m mapping, ok bool) {
 	if err1 != nil || err2 != nil {
 		return mapping{}, false
 	}
-	return mapping{fmt.Sprintf("%x-%x", b, e), strings.Join(fields[3:], " ")}, true
+	return mapping{fmt.Sprintf("%x-%x", b, e), strings.Join(fields[3:], " "), strings.HasPrefix(fields[3], "00:")}, true
 }
