@@ -210,19 +210,19 @@ func dataDirs(facts []fact.Fact) (dirs []string, err error) {
 		if f.Kind != fact.DataAtRest && f.Kind != fact.Layer && f.Kind != fact.VolatileData {
 			continue
 		}
-		switch f.Verdict {
-		case fact.Clear:
-			proven = proven || f.Kind == fact.DataAtRest
-		case fact.Active:
-			dir := f.Evidence["datadir"]
-			if dir == "" { //check:member-data-without-directory
-				return nil, fmt.Errorf("nobody knows which transactions are in this: %s", f.Summary)
-			}
-			if !slices.Contains(dirs, filepath.Clean(dir)) {
-				dirs = append(dirs, filepath.Clean(dir))
-			}
-		case fact.Unknown: //check:member-unknown-data
+		if f.Verdict == fact.Unknown { //check:member-unknown-data
 			return nil, errors.New(f.Summary)
+		}
+		if f.Verdict == fact.Clear {
+			proven = proven || f.Kind == fact.DataAtRest
+			continue
+		}
+		dir := f.Evidence["datadir"]
+		if dir == "" { //check:member-data-without-directory
+			return nil, fmt.Errorf("nobody knows which transactions are in this: %s", f.Summary)
+		}
+		if dir = filepath.Clean(dir); !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
 		}
 	}
 	if len(dirs) == 0 && !proven { //check:member-no-data-unproven

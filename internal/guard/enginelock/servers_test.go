@@ -41,7 +41,7 @@ func TestServers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if j, err := server.Start(t.Context(), d, server.Options{DataDir: dir, Timeout: 4 * time.Second}); err == nil {
+		if j, err := server.Start(t.Context(), d, server.Options{DataDir: dir, Timeout: 3 * time.Second}); err == nil {
 			t.Error("a server has started on locked files")
 			_ = j.Stop(context.Background())
 		}

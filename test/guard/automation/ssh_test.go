@@ -53,6 +53,9 @@ func TestForcedCommand(t *testing.T) {
 	}
 }
 
+// sshGroup is the number of the account's group (testdata/sshd.sh).
+const sshGroup = 64023
+
 func startSSHD(t *testing.T) (ssh func(args ...string) (int, string), dir string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -62,10 +65,7 @@ func startSSHD(t *testing.T) (ssh func(args ...string) (int, string), dir string
 	if err != nil {
 		t.Fatal(err)
 	}
-	cache := os.Getenv("LIFEBOAT_CACHE")
-	if cache == "" {
-		cache = filepath.Join(repo, ".cache")
-	}
+	cache := cacheDir(t)
 	dir, err = os.MkdirTemp("", "guard-ssh") // below t.TempDir other users may not enter
 	if err != nil {
 		t.Fatal(err)
@@ -125,11 +125,13 @@ func startSSHD(t *testing.T) (ssh func(args ...string) (int, string), dir string
 	}, dir
 }
 
-func must(t *testing.T, name string, args ...string) {
+func must(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
+	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
+	if err != nil {
 		t.Fatalf("%s: %v\n%s", name, err, out)
 	}
+	return strings.TrimSpace(string(out))
 }
 
 func freePort(t *testing.T) string {

@@ -23,7 +23,7 @@ var ports = []uint16{3306, 33060}
 
 // names makes facts of what is called like a server or a backup, and of who
 // listens at a server's port.
-func names(s *Snapshot) (facts []fact.Fact) {
+func names(proc string, s *Snapshot) (facts []fact.Fact) {
 	add := func(subject string, pids []int, format string, args ...any) {
 		facts = append(facts, fact.Fact{Probe: NamesName, Kind: fact.ProcessName, Verdict: fact.Active,
 			Subject: subject, PIDs: pids, Summary: fmt.Sprintf(format, args...)})
@@ -36,7 +36,7 @@ func names(s *Snapshot) (facts []fact.Fact) {
 			add(name, []int{p.PID}, "process %d is called %s: a backup or load is running", p.PID, name)
 		}
 	}
-	listening, err := listeners("/proc", s)
+	listening, err := listeners(proc, s)
 	if err != nil { //check:names-ports-unread
 		facts = append(facts, fact.Fact{Probe: NamesName, Kind: fact.ProcessName, Subject: "ports",
 			Summary: fmt.Sprintf("listening ports cannot be read: %v", err)})

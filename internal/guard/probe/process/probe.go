@@ -40,6 +40,11 @@ func (p Probe) Look(ctx context.Context, q probe.Question) []fact.Fact {
 		return append(facts, fact.Fact{Probe: VisibilityName, Kind: fact.Visibility, Subject: "processes",
 			Summary: fmt.Sprintf("processes cannot be looked at: %v", err)})
 	}
+	return append(facts, p.report(snapshot, q)...)
+}
+
+// report says what a snapshot shows.
+func (p Probe) report(snapshot *Snapshot, q probe.Question) (facts []fact.Fact) {
 	seen := p.Canary.seenIn(snapshot)
 	if seen != nil { //check:process-canary
 		facts = append(facts, fact.Fact{Probe: VisibilityName, Kind: fact.Visibility, Subject: "canary",
@@ -52,7 +57,7 @@ func (p Probe) Look(ctx context.Context, q probe.Question) []fact.Fact {
 	}
 	facts = append(facts, openFiles(snapshot)...)
 	facts = append(facts, p.locks(snapshot, q)...)
-	return append(facts, names(snapshot)...)
+	return append(facts, names("/proc", snapshot)...)
 }
 
 // openFiles makes a fact of each process that has engines' files open.

@@ -3,7 +3,9 @@ package process
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -435,6 +438,17 @@ func TestUnseen(t *testing.T) {
 		if got := look(Probe{Canary: c}); !slices.Contains(got, "canary") {
 			t.Errorf("%s: %v", what, got)
 		}
+		if f := (Probe{Canary: c}).locks(&Snapshot{}, probe.Question{}); len(f) != 1 || f[0].Verdict != fact.Unknown {
+			t.Errorf("locks, %s: %v", what, f)
+		}
+		if f := (Probe{Canary: c}).report(snapshot(t), probe.Question{}); !unknown(f, "canary") {
+			t.Errorf("%s: %v", what, f)
+		}
+	}
+	s := snapshot(t)
+	s.Problems = []string{"process 1: hidden"}
+	if f := (Probe{Canary: canary}).report(s, probe.Question{}); !unknown(f, "processes") {
+		t.Errorf("a problem is not told: %v", f)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -442,6 +456,150 @@ func TestUnseen(t *testing.T) {
 		return f.Kind == fact.Visibility && f.Subject == "processes" && f.Verdict == fact.Unknown
 	}) {
 		t.Errorf("interrupted: %v", f)
+	}
+}
+
+// unknown reports whether visibility is said to be incomplete.
+func unknown(facts []fact.Fact, subject string) bool {
+	return slices.ContainsFunc(facts, func(f fact.Fact) bool {
+		return f.Kind == fact.Visibility && f.Subject == subject && f.Verdict == fact.Unknown
+	})
+}
+
+// fakeProc is a /proc with process 7 in it; entries are files, or, beginning
+// with "->", links.
+func fakeProc(t *testing.T, entries map[string]string) string {
+	t.Helper()
+	proc := t.TempDir()
+	all := map[string]string{"7/stat": statLine(7), "7/maps": "", "7/task/7/stat": statLine(7)}
+	for name, text := range entries {
+		all[name] = text
+	}
+	for name, text := range all {
+		path := filepath.Join(proc, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if target, ok := strings.CutPrefix(text, "->"); ok {
+			err = os.Symlink(target, path)
+		} else {
+			err = os.WriteFile(path, []byte(text), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(proc, "7/fd"), 0o700); err != nil && entries["7/fd"] == "" {
+		t.Fatal(err)
+	}
+	return proc
+}
+
+func statLine(pid int) string {
+	return fmt.Sprintf("%d (x) S 0 0 0 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 7 0 0", pid)
+}
+
+// TestUnreadable: whatever of a process cannot be read is told.
+func TestUnreadable(t *testing.T) {
+	if s, err := scan(t.Context(), fakeProc(t, nil), 1); err != nil || len(s.Problems) != 0 || s.Total != 1 {
+		t.Fatalf("%+v %v", s, err)
+	}
+	const line = "7f0000-7f1000 r--s 00000000 fe:00 12 /x\n"
+	for what, entries := range map[string]map[string]string{
+		"descriptors":          {"7/fd": "no directory"},
+		"a descriptor":         {"7/fd/3": "->3"},
+		"a file":               {"7/fd/3": string(Page())},
+		"a line of maps":       {"7/maps": "7f00 r--s\n"},
+		"a mapping":            {"7/maps": line, "7/map_files/7f0000-7f1000": "->7f0000-7f1000"},
+		"mappings that change": {"7/maps": line},
+		"a stat":               {"7/stat": "7 x"},
+	} {
+		proc := fakeProc(t, entries)
+		if s, err := scan(t.Context(), proc, 1); err != nil || len(s.Problems) == 0 {
+			t.Errorf("%s: %+v %v", what, s, err)
+		}
+	}
+	proc := fakeProc(t, nil)
+	if err := errors.Join(os.RemoveAll(filepath.Join(proc, "7/task")), os.WriteFile(filepath.Join(proc, "7/task"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := scan(t.Context(), proc, 1); err != nil || len(s.Problems) == 0 {
+		t.Errorf("threads: %+v %v", s, err)
+	}
+	proc = fakeProc(t, map[string]string{"7/net/tcp/x": ""})
+	if f := names(proc, &Snapshot{Processes: []Process{{PID: 7}}}); len(f) == 0 || f[0].Verdict != fact.Unknown {
+		t.Errorf("ports: %v", f)
+	}
+}
+
+// TestNeverEnding: processes that are born all the time are not waited for.
+func TestNeverEnding(t *testing.T) {
+	proc := fakeProc(t, nil)
+	ctx, stop := context.WithCancel(t.Context())
+	var born sync.WaitGroup
+	born.Go(func() {
+		for pid := 10; ctx.Err() == nil; pid++ {
+			dir := filepath.Join(proc, strconv.Itoa(pid))
+			_ = os.Mkdir(dir, 0o700)
+			_ = os.WriteFile(filepath.Join(dir, "stat"), []byte(statLine(pid)), 0o600)
+		}
+	})
+	s, err := scan(t.Context(), proc, 1)
+	stop()
+	born.Wait()
+	if err != nil || !slices.ContainsFunc(s.Problems, func(p string) bool { return strings.Contains(p, "born faster") }) {
+		t.Errorf("%+v %v", s, err)
+	}
+}
+
+// TestUnreadLocks: locks that cannot be tested are UNKNOWN.
+func TestUnreadLocks(t *testing.T) {
+	dir := t.TempDir()
+	loop := filepath.Join(dir, "ibdata1")
+	if err := os.Symlink(loop, loop); err != nil {
+		t.Fatal(err)
+	}
+	for what, dirs := range map[string][]string{"a name": {dir}, "a directory": {"/proc/version"}} {
+		files, unread := lockFiles(&Snapshot{}, probe.Question{}, dirs)
+		if len(files) != 0 || len(unread) != 1 || unread[0].Verdict != fact.Unknown {
+			t.Errorf("%s: %v %v", what, files, unread)
+		}
+	}
+}
+
+// TestUnlockedCanary: a canary whose lock is gone proves nothing.
+func TestUnlockedCanary(t *testing.T) {
+	needRoot(t)
+	path, id := page(t, t.TempDir(), "ibdata1")
+	cmd := start(t, "descriptor", path, nil)
+	c := &Canary{cmd: cmd}
+	c.Has.Open = id
+	for fd := range 64 {
+		if link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", cmd.Process.Pid, fd)); err == nil && link == path {
+			c.Has.FD = fd
+		}
+	}
+	if err := c.locked(); err == nil || !strings.Contains(err.Error(), "not locked") {
+		t.Error(err)
+	}
+}
+
+func TestNamespaces(t *testing.T) {
+	w := World{PIDNS: "pid:[5]", UserNS: "user:[6]"}
+	good := map[string]string{"self/ns/pid": "->pid:[5]", "self/ns/user": "->user:[6]", "1/ns/pid": "->pid:[5]"}
+	if err := w.firstNamespaces(fakeProc(t, good)); err != nil {
+		t.Error(err)
+	}
+	for name := range good {
+		bad := maps.Clone(good)
+		bad[name] = "->pid:[4]"
+		if err := w.firstNamespaces(fakeProc(t, bad)); err == nil {
+			t.Errorf("%s is another's", name)
+		}
+	}
+	if pid, user := (World{}).namespaces(); pid != firstPIDNS || user != firstUserNS {
+		t.Error(pid, user)
 	}
 }
 
@@ -518,7 +676,7 @@ func TestNames(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := snapshot(t)
-		found := slices.ContainsFunc(names(s), func(f fact.Fact) bool {
+		found := slices.ContainsFunc(names("/proc", s), func(f fact.Fact) bool {
 			return f.Verdict != fact.Clear && slices.Contains(f.PIDs, cmd.Process.Pid)
 		})
 		if found != want {

@@ -501,7 +501,7 @@ func (w *worker) mappings(p *Process, dir string) error {
 			return err
 		}
 	}
-	return fmt.Errorf("%s/maps changes each time it is looked at", dir) //check:scan-mappings-move
+	return fmt.Errorf("%s/maps changes each time it is looked at", dir)
 }
 
 func (w *worker) mappingsOnce(p *Process, dir string) (moved bool, err error) {
