@@ -23,7 +23,7 @@ import (
 // machine is a machine with two disks: the system's, on which the guard keeps
 // its state, and one for data.
 type machine struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string // outside of the machine's disks
 	system string // device
 	data   string // device
@@ -43,7 +43,7 @@ commands:
   repartition: [[/bin/true, "{device}"]]
 `
 
-func newMachine(t *testing.T, d server.Distribution) *machine {
+func newMachine(t testing.TB, d server.Distribution) *machine {
 	t.Helper()
 	m := &machine{t: t, dir: t.TempDir(), config: plainConfig, dist: d}
 	m.system = m.loop("system", 64<<20)
