@@ -116,7 +116,7 @@ func Open(o Options) (*Client, error) {
 	}
 	etcd, err := clientv3.New(clientv3.Config{
 		Endpoints: o.Endpoints, TLS: o.TLS, Username: o.Username, Password: o.Password,
-		DialTimeout: o.Timeout, DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: o.Timeout, Logger: zap.NewNop(),
+		DialTimeout: o.Timeout, DialKeepAliveTime: 5 * time.Second, DialKeepAliveTimeout: o.Timeout, Logger: zap.NewNop(),
 		DialOptions: []grpc.DialOption{grpc.WithNoProxy()}, // the environment decides nothing
 	})
 	if err != nil {
@@ -144,23 +144,54 @@ func unchanged(k string, rev int64) clientv3.Cmp {
 }
 
 func (c *Client) txn(ctx context.Context, cmps []clientv3.Cmp, then ...clientv3.Op) (*clientv3.TxnResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
-	defer cancel()
-	resp, err := c.etcd.Txn(ctx).If(cmps...).Then(then...).Commit()
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	return resp, nil
+	return request(ctx, c, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return c.etcd.Txn(ctx).If(cmps...).Then(then...).Commit()
+	})
 }
 
-func (c *Client) grantLease(ctx context.Context, ttl time.Duration) (clientv3.LeaseID, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
+// request asks one server of etcd after the other until one has a leader. A
+// server without says so before it does anything (rpctypes.ErrNoLeader), so
+// that even a change can be asked for again; all other errors leave open
+// whether it has been made. A server that is cut off from the others notices
+// within its election timeout.
+func request[R any](ctx context.Context, c *Client, ask func(context.Context) (R, error)) (R, error) {
+	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), c.o.Timeout)
 	defer cancel()
-	resp, err := c.etcd.Grant(ctx, seconds(ttl))
+	for {
+		resp, err := ask(ctx)
+		if err == nil {
+			return resp, nil
+		}
+		if !errors.Is(err, rpctypes.ErrNoLeader) {
+			return resp, unavailable(err)
+		}
+		select {
+		case <-ctx.Done():
+			return resp, unavailable(err)
+		case <-time.After(noLeaderPause):
+		}
+	}
+}
+
+// noLeaderPause is how long to wait before the next server is asked.
+const noLeaderPause = 20 * time.Millisecond
+
+func (c *Client) grantLease(ctx context.Context, ttl time.Duration) (clientv3.LeaseID, error) {
+	resp, err := request(ctx, c, func(ctx context.Context) (*clientv3.LeaseGrantResponse, error) {
+		return c.etcd.Grant(ctx, seconds(ttl))
+	})
 	if err != nil {
-		return 0, unavailable(err)
+		return 0, err
 	}
 	return resp.ID, nil
+}
+
+// prolong prolongs a lease once.
+func (c *Client) prolong(ctx context.Context, lease clientv3.LeaseID) error {
+	_, err := request(ctx, c, func(ctx context.Context) (*clientv3.LeaseKeepAliveResponse, error) {
+		return c.etcd.KeepAliveOnce(ctx, lease)
+	})
+	return err
 }
 
 // drop revokes leases; those it cannot revoke run out by themselves.
@@ -418,11 +449,8 @@ func (c *Client) keep(ctx context.Context, lease clientv3.LeaseID) {
 			return
 		case <-tick.C:
 		}
-		once, cancel := context.WithTimeout(ctx, c.o.Timeout)
-		_, err := c.etcd.KeepAliveOnce(once, lease)
-		cancel()
-		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-			return // Commit finds the record gone
+		if err := c.prolong(ctx, lease); errors.Is(err, rpctypes.ErrLeaseNotFound) || c.etcd.Ctx().Err() != nil {
+			return // Commit finds the record gone; or the client is closed
 		}
 	}
 }
@@ -776,14 +804,12 @@ func (c *Client) healthLease(ctx context.Context) (clientv3.LeaseID, error) {
 	lease := c.lease
 	c.mu.Unlock()
 	if lease != 0 {
-		once, cancel := context.WithTimeout(ctx, c.o.Timeout)
-		_, err := c.etcd.KeepAliveOnce(once, lease)
-		cancel()
+		err := c.prolong(ctx, lease)
 		if err == nil {
 			return lease, nil
 		}
 		if !errors.Is(err, rpctypes.ErrLeaseNotFound) {
-			return 0, unavailable(err)
+			return 0, err
 		}
 	}
 	lease, err := c.grantLease(ctx, c.o.HealthTTL)

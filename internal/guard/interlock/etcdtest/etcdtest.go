@@ -115,6 +115,11 @@ func (s *Server) Put(t testing.TB, key, value string) {
 func (s *Server) Run(t testing.TB) {
 	t.Helper()
 	s.cmd = exec.CommandContext(context.Background(), s.argv[0], s.argv[1:]...)
+	for _, v := range os.Environ() { // no proxy stands between the members
+		if !strings.Contains(strings.ToLower(v), "proxy") {
+			s.cmd.Env = append(s.cmd.Env, v)
+		}
+	}
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	s.cmd.Stderr = os.Stderr
 	s.ended = make(chan struct{})
@@ -159,20 +164,22 @@ func (s *Server) wait(t testing.TB) {
 }
 
 // Trio is three servers, each in a network namespace with a link to its peers
-// and another one to clients.
+// and another one to clients. Their data are in memory.
 type Trio struct {
 	Servers [3]*Server
 	links   [3]string // the peers' side, on the host
 }
 
-// StartTrio builds namespaces and bridges and starts three servers.
+// StartTrio builds namespaces and bridges and starts three servers. Names and
+// networks (198.18.0.0/15, RFC 2544) have the process id in them, so that tests
+// of several packages can run at a time.
 func StartTrio(t testing.TB) *Trio {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to make network namespaces")
 	}
 	path, tag := binary(t), fmt.Sprintf("%d", os.Getpid()%100000)
-	net := os.Getpid() % 200
+	net := os.Getpid() % 250
 	run := func(args ...string) {
 		t.Helper()
 		if out, err := exec.CommandContext(context.Background(), "ip", args...).CombinedOutput(); err != nil {
@@ -188,6 +195,11 @@ func StartTrio(t testing.TB) *Trio {
 		run("link", "set", b+tag, "up")
 	}
 	run("addr", "add", fmt.Sprintf("198.18.%d.1/24", net), "dev", "lbc"+tag)
+	dir := t.TempDir()
+	if err := syscall.Mount("none", dir, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
 	var cluster []string
 	for i := range 3 {
 		cluster = append(cluster, fmt.Sprintf("m%d=http://198.19.%d.%d:2380", i, net, 10+i))
@@ -207,8 +219,8 @@ func StartTrio(t testing.TB) *Trio {
 		}
 		r.links[i] = fmt.Sprintf("lp%d%s", i, tag)
 		client, peer := fmt.Sprintf("http://198.18.%d.%d:2379", net, 10+i), fmt.Sprintf("http://198.19.%d.%d:2380", net, 10+i)
-		s := &Server{Endpoint: client, dir: filepath.Join(t.TempDir(), "etcd")}
-		s.argv = []string{"ip", "netns", "exec", ns, path, "--name", fmt.Sprintf("m%d", i), "--data-dir", s.dir, "--log-level", "fatal",
+		s := &Server{Endpoint: client, dir: filepath.Join(dir, fmt.Sprintf("m%d", i))}
+		s.argv = []string{"ip", "netns", "exec", ns, path, "--name", fmt.Sprintf("m%d", i), "--data-dir", s.dir, "--log-level", "panic",
 			"--heartbeat-interval", "50", "--election-timeout", "500",
 			"--listen-client-urls", client, "--advertise-client-urls", client,
 			"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
@@ -220,7 +232,27 @@ func StartTrio(t testing.TB) *Trio {
 	for _, s := range r.Servers {
 		s.wait(t)
 	}
+	r.awaitLeader(t)
 	return r
+}
+
+// awaitLeader waits until a write succeeds.
+func (r *Trio) awaitLeader(t testing.TB) {
+	t.Helper()
+	c, err := clientv3.New(clientv3.Config{Endpoints: r.Endpoints(), Logger: zap.NewNop(), DialOptions: []grpc.DialOption{grpc.WithNoProxy()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	for range 100 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		_, err = c.Put(ctx, "/etcdtest/leader", "")
+		cancel()
+		if err == nil {
+			return
+		}
+	}
+	t.Fatalf("no leader: %v", err)
 }
 
 // Endpoints of all three.
@@ -240,6 +272,12 @@ func (r *Trio) Heal(t testing.TB, i int) { r.link(t, i, "up") }
 func (r *Trio) link(t testing.TB, i int, to string) {
 	t.Helper()
 	if out, err := exec.CommandContext(context.Background(), "ip", "link", "set", r.links[i], to).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+		t.Errorf("%v: %s", err, out)
 	}
 }
+
+// Pause stops a server's process in the middle of what it does.
+func (s *Server) Pause() { _ = syscall.Kill(s.PID(), syscall.SIGSTOP) }
+
+// Resume undoes Pause.
+func (s *Server) Resume() { _ = syscall.Kill(s.PID(), syscall.SIGCONT) }
