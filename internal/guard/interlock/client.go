@@ -229,6 +229,7 @@ func (s snapshot) same(c *Client) []clientv3.Cmp {
 // read is linearizable: a transaction of reads goes through the leader.
 func (c *Client) read(ctx context.Context) (snapshot, error) {
 	s := snapshot{revisions: map[string]int64{}, slot: -1}
+	floor := c.floor()
 	resp, err := c.txn(ctx, nil, clientv3.OpGet(c.key("manifest")), clientv3.OpGet(c.key("disruption")),
 		clientv3.OpGet(c.key("health")+"/", clientv3.WithPrefix()), clientv3.OpGet(c.o.Prefix+"/pace/", clientv3.WithPrefix(), clientv3.WithKeysOnly()))
 	if err != nil {
@@ -239,7 +240,7 @@ func (c *Client) read(ctx context.Context) (snapshot, error) {
 		s.revisions[string(kv.Key)] = kv.ModRevision
 		s.Manifest, s.ManifestErr = ParseManifest(kv.Value, c.o.Keys)
 	}
-	if err := c.recognise(resp.Header, s.Manifest, s.ManifestErr); err != nil { //check:interlock-recognise
+	if err := c.recognise(resp.Header, floor, s.Manifest, s.ManifestErr); err != nil { //check:interlock-recognise
 		return s, err
 	}
 	for _, kv := range resp.Responses[1].GetResponseRange().Kvs {
@@ -271,12 +272,12 @@ func (c *Client) read(ctx context.Context) (snapshot, error) {
 
 // recognise refuses an etcd that is not the one known here, or that was set
 // back, until a manifest with a higher epoch says that people know of it.
-func (c *Client) recognise(h *pb.ResponseHeader, m Manifest, manifestErr error) error {
+func (c *Client) recognise(h *pb.ResponseHeader, floor int64, m Manifest, manifestErr error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	cluster := fmt.Sprintf("%016x", h.ClusterId)
 	other := c.memory.Cluster != "" && c.memory.Cluster != cluster
-	back := h.Revision < max(c.memory.Token, c.seen)
+	back := h.Revision < floor
 	if manifestErr == nil && m.Set == c.o.Set && m.Epoch > c.memory.Epoch {
 		next := memory{Cluster: cluster, Epoch: m.Epoch, Token: c.memory.Token}
 		if other || back {
@@ -292,10 +293,19 @@ func (c *Client) recognise(h *pb.ResponseHeader, m Manifest, manifestErr error) 
 		return refuse(Frozen, "this is etcd cluster %s, the set's was %s: publish a manifest with a higher epoch than %d", cluster, c.memory.Cluster, c.memory.Epoch)
 	}
 	if back { //check:interlock-set-back
-		return refuse(Frozen, "etcd is at revision %d, and was at %d: it was set back; publish a manifest with a higher epoch than %d", h.Revision, max(c.memory.Token, c.seen), c.memory.Epoch)
+		return refuse(Frozen, "etcd is at revision %d, and was at %d: it was set back; publish a manifest with a higher epoch than %d", h.Revision, floor, c.memory.Epoch)
 	}
-	c.seen = h.Revision
+	c.seen = max(c.seen, h.Revision)
 	return nil
+}
+
+// floor is the least revision that an answer to what is asked from now on can
+// have: what has been seen, and the last token. Answers to several requests at
+// a time may come in any order.
+func (c *Client) floor() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return max(c.memory.Token, c.seen)
 }
 
 func (c *Client) epoch() int64 {
@@ -740,7 +750,7 @@ func (c *Client) PutManifest(ctx context.Context, envelope []byte) error {
 // Publish publishes this machine's state, as it was observed at a time, for as
 // long as HealthTTL.
 func (c *Client) Publish(ctx context.Context, state State, observed time.Time) error {
-	k := c.key("manifest")
+	k, floor := c.key("manifest"), c.floor()
 	resp, err := c.txn(ctx, nil, clientv3.OpGet(k))
 	if err != nil {
 		return err
@@ -753,7 +763,7 @@ func (c *Client) Publish(ctx context.Context, state State, observed time.Time) e
 	if err != nil {
 		return refuse(NoManifest, "%v", err)
 	}
-	if err := c.recognise(resp.Header, m, nil); err != nil {
+	if err := c.recognise(resp.Header, floor, m, nil); err != nil {
 		return err
 	}
 	if err := c.isMember(m); err != nil {
