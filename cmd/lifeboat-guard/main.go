@@ -46,7 +46,7 @@ and when it cannot know.
   lifeboat-guard exec wipe --device /dev/vdb -- /usr/sbin/wipefs -a /dev/vdb`,
 	}
 	root.AddCommand(agentCommand(), execCommand(), checkCommand(), statusCommand())
-	root.AddCommand(requestCommand(), approveCommand(), auditCommand(), identityCommand(), sshCommand(), setCommand())
+	root.AddCommand(requestCommand(), approveCommand(), auditCommand(), identityCommand(), sshCommand(), setCommand(), ticketCommand())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	err := root.ExecuteContext(ctx)
 	code := exitCode(err)
