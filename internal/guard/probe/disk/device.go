@@ -167,24 +167,28 @@ type namespaceMounts struct {
 	mounts []Mount
 }
 
-// allMounts reads the mounts of every mount namespace that has a process.
+// allMounts reads the mounts of every mount namespace that has a process, the
+// guard's own by its own number (self): it shares it with nearly everybody.
 // Unseen are processes that could not be asked.
-func allMounts(proc string) (list []namespaceMounts, unseen []string, err error) {
+func allMounts(proc string, self int) (list []namespaceMounts, unseen []string, err error) {
 	entries, err := os.ReadDir(proc)
 	if err != nil {
 		return nil, nil, err
 	}
-	asked := map[string]bool{}
+	pids := []int{self}
 	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
+		if pid, err := strconv.Atoi(e.Name()); err == nil && pid != self {
+			pids = append(pids, pid)
 		}
-		ns, err := os.Readlink(filepath.Join(proc, e.Name(), "ns/mnt"))
+	}
+	asked := map[string]bool{}
+	for _, pid := range pids {
+		dir := filepath.Join(proc, strconv.Itoa(pid))
+		ns, err := os.Readlink(filepath.Join(dir, "ns/mnt"))
 		if err == nil && asked[ns] {
 			continue
 		}
-		text, readErr := os.ReadFile(filepath.Join(proc, e.Name(), "mountinfo"))
+		text, readErr := os.ReadFile(filepath.Join(dir, "mountinfo"))
 		if err = errors.Join(err, readErr); err != nil {
 			if !gone(err) { //check:disk-namespace-unseen
 				unseen = append(unseen, fmt.Sprintf("process %d: %v", pid, err))

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,8 @@ var filesystems = map[Signature]filesystem{
 	"xfs":      {"xfs", "norecovery,nouuid"},
 	"btrfs":    {"btrfs", "rescue=nologreplay"},
 	"squashfs": {"squashfs", ""},
+	"fat":      {"vfat", ""}, // the EFI system partition
+	"iso9660":  {"iso9660", ""},
 }
 
 // layers hide what is in them.
@@ -86,39 +89,57 @@ func openRootHere(device string, f filesystem) (fd int, err error) {
 }
 
 // rawStep is how much of a device is read at once, rawAlign where files can
-// begin: no filesystem of today has smaller blocks in use with databases.
+// begin: at a sector, since filesystems have blocks of that size, and
+// partitions begin anywhere.
 const (
 	rawStep  = 4 << 20
-	rawAlign = 4096
+	rawAlign = 512
 )
 
+// rawResult is what a device's bytes say.
+type rawResult struct {
+	class engine.Class // of the first file of an engine that begins there
+	at    int64
+	blank bool // nothing but zeros
+}
+
 // scanRaw looks for the beginnings of engines' files on a device's bytes.
-func scanRaw(ctx context.Context, device string, size int64) (found engine.Class, at int64, err error) {
+func scanRaw(ctx context.Context, device string, size int64) (r rawResult, err error) {
 	f, err := os.Open(device)
 	if err != nil {
-		return engine.None, 0, err
+		return r, err
 	}
+	r.blank = true
 	defer func() { _ = f.Close() }()
 	buf := make([]byte, rawStep)
 	for offset := int64(0); offset < size; offset += rawStep {
 		if err := ctx.Err(); err != nil { //check:disk-raw-time
-			return engine.None, 0, fmt.Errorf("after %d of %d bytes: %w", offset, size, err)
+			return r, fmt.Errorf("after %d of %d bytes: %w", offset, size, err)
 		}
 		part := buf[:min(rawStep, size-offset)]
 		if n, err := f.ReadAt(part, offset); n < len(part) { //check:disk-raw-read
-			return engine.None, 0, fmt.Errorf("at %d of %d bytes: %w", offset+int64(n), size, err)
+			return r, fmt.Errorf("at %d of %d bytes: %w", offset+int64(n), size, err)
 		}
 		// What has been read will not be read again, and the page cache belongs
 		// to the server.
 		_ = unix.Fadvise(int(f.Fd()), offset, rawStep, unix.FADV_DONTNEED)
+		if zeros(part) {
+			continue
+		}
+		r.blank = false
 		for i := 0; i < len(part); i += rawAlign {
 			head := part[i:min(i+engine.HeadSize, len(part))]
 			if class := engine.Classify(head); slices.Contains(rawClasses, class) {
-				return class, offset + int64(i), nil
+				r.class, r.at = class, offset+int64(i)
+				return r, nil
 			}
 		}
 	}
-	return engine.None, 0, nil
+	return r, nil
+}
+
+func zeros(b []byte) bool { // all bytes are the one before, and the first is 0
+	return len(b) == 0 || b[0] == 0 && bytes.Equal(b[1:], b[:len(b)-1])
 }
 
 // rawClasses have beginnings that other bytes do not have by accident.

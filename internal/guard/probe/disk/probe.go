@@ -106,7 +106,7 @@ func (l *look) survey(machine []string, q probe.Question) error {
 		return errors.New("there are none")
 	}
 	var unseen []string
-	if l.mounts, unseen, err = allMounts("/proc"); err != nil {
+	if l.mounts, unseen, err = allMounts("/proc", l.self); err != nil {
 		return err
 	}
 	if len(unseen) > 0 { //check:disk-unseen
@@ -228,29 +228,38 @@ func (l *look) device(d Device) (canary bool) {
 	if slices.Contains(signatures, "swap") && slices.Contains(l.swaps, d.Path) {
 		return false // in use as swap: whatever was there before is being overwritten
 	}
-	l.raw(d, "no filesystem that is known")
+	found, blank := l.raw(d, "no filesystem that is known")
+	if !found && !blank && d.Size > smallest { //check:disk-unknown-layout
+		l.add(DataName, fact.Layer, fact.Unknown, d.Path,
+			"%s holds bytes that no known layout explains, and they may hide data (ZFS, dm-crypt without a header, a filesystem this guard does not know): look at it, then erase it by hand or have it waived", d.Path)
+	}
 	return false
 }
 
-// raw scans a device's bytes.
-func (l *look) raw(d Device, why string) (found bool) {
-	class, at, err := scanRaw(l.ctx, d.Path, d.Size)
+// smallest is how large a device without a known layout must be to hide data:
+// InnoDB's system tablespace alone has 10 MiB or more, and the partitions that
+// boot loaders use without a filesystem (BIOS boot, PReP) have 8 MiB or less.
+const smallest = 8 << 20
+
+// raw scans a device's bytes. Found: there is a fact about them.
+func (l *look) raw(d Device, why string) (found, blank bool) {
+	r, err := scanRaw(l.ctx, d.Path, d.Size)
 	switch {
 	case err != nil: //check:disk-raw-error
 		l.add(DataName, fact.DataAtRest, fact.Unknown, d.Path, "%s (%s) cannot be read through: %v", d.Path, why, err)
-	case class != engine.None:
-		l.add(DataName, fact.DataAtRest, fact.Active, d.Path, "%s (%s) holds an %s at byte %d", d.Path, why, class, at)
+	case r.class != engine.None:
+		l.add(DataName, fact.DataAtRest, fact.Active, d.Path, "%s (%s) holds an %s at byte %d", d.Path, why, r.class, r.at)
 	default:
-		return false
+		return false, r.blank
 	}
-	return true
+	return true, false
 }
 
 // inside walks the filesystem on a device.
 func (l *look) inside(d Device, kind filesystem) (canary bool) {
 	found, canary, err := l.walkDevice(d, kind)
 	if err != nil {
-		if !l.raw(d, "its filesystem cannot be walked") { //check:disk-unwalkable
+		if found, _ := l.raw(d, "its filesystem cannot be walked"); !found { //check:disk-unwalkable
 			l.add(DataName, fact.Layer, fact.Unknown, d.Path, "the filesystem on %s cannot be walked: %v", d.Path, err)
 		}
 		return canary
@@ -322,7 +331,7 @@ func (l *look) visible(d Device, dir string) (string, bool) {
 		}
 		for _, m := range ns.mounts {
 			rest, ok := strings.CutPrefix(inside, strings.TrimSuffix(m.Root, "/"))
-			if !mountedFrom(d, m) || !ok {
+			if !mountedFrom(d, m) || !ok || rest != "" && rest[0] != '/' {
 				continue
 			}
 			return path.Join(m.Point, rest), true

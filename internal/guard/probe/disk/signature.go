@@ -26,7 +26,8 @@ func magics() []magic {
 		{"ext", 0x438, "\x53\xef"}, {"xfs", 0, "XFSB"}, {"btrfs", 0x10040, "_BHRfS_M"},
 		{"luks", 0, "LUKS\xba\xbe"}, {"md", 0, "\xfc\x4e\x2b\xa9"}, {"md", 4096, "\xfc\x4e\x2b\xa9"},
 		{"bcache", 0x1018, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81"},
-		{"squashfs", 0, "hsqs"}, {"ntfs", 3, "NTFS    "},
+		{"squashfs", 0, "hsqs"}, {"ntfs", 3, "NTFS    "}, {"iso9660", 0x8001, "CD001"},
+		{"fat", 54, "FAT12   "}, {"fat", 54, "FAT16   "}, {"fat", 82, "FAT32   "},
 		{"partition table or boot sector", 510, "\x55\xaa"}, {"gpt", 512, "EFI PART"}, {"gpt", 4096, "EFI PART"},
 	}
 	for sector := range int64(4) {

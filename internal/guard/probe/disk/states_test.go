@@ -1,0 +1,298 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lifeboat-db/lifeboat/internal/guard/fact"
+	"github.com/lifeboat-db/lifeboat/internal/guard/operation"
+	"github.com/lifeboat-db/lifeboat/internal/guard/probe"
+)
+
+// tablespace is the first page of InnoDB's system tablespace, four times.
+func tablespace() []byte {
+	page := make([]byte, 16<<10)
+	binary.BigEndian.PutUint16(page[24:], 8)
+	binary.BigEndian.PutUint32(page[46:], 1)
+	return bytes.Repeat(page, 4)
+}
+
+func noise(n int) []byte {
+	b, r := make([]byte, n), rand.New(rand.NewPCG(1, 2))
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return b
+}
+
+// device is a loop device and its file.
+type device struct {
+	t          *testing.T
+	path, file string
+}
+
+func newDevice(t *testing.T, size int64, options ...string) *device {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, for loop devices")
+	}
+	d := &device{t: t, file: filepath.Join(t.TempDir(), "disk.img")}
+	if err := os.WriteFile(d.file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(d.file, size); err != nil {
+		t.Fatal(err)
+	}
+	d.path = d.run("losetup", append(options, "-f", "--show", d.file)...)
+	t.Cleanup(func() {
+		for range 100 {
+			_ = exec.CommandContext(context.Background(), "losetup", "-d", d.path).Run()
+			out, err := exec.CommandContext(context.Background(), "losetup", "-n", "-O", "BACK-FILE", d.path).Output()
+			if err != nil || !strings.Contains(string(out), d.file) {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		t.Errorf("%s cannot be detached", d.path)
+	})
+	return d
+}
+
+func (d *device) run(name string, args ...string) string {
+	d.t.Helper()
+	out, err := exec.CommandContext(d.t.Context(), name, args...).CombinedOutput()
+	if err != nil {
+		d.t.Fatalf("%s %v: %v: %s", name, args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func (d *device) write(at int64, b []byte) {
+	d.t.Helper()
+	f, err := os.OpenFile(d.path, os.O_WRONLY|os.O_SYNC, 0)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if _, err := f.WriteAt(b, at); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// mount mounts a device until unmount or the end.
+func (d *device) mount(path string) (dir string, unmount func()) {
+	d.t.Helper()
+	dir = d.t.TempDir()
+	d.run("mount", path, dir)
+	unmount = func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }
+	d.t.Cleanup(unmount)
+	return dir, unmount
+}
+
+// fill makes a filesystem with a data directory in it.
+func (d *device) fill(path string, options ...string) {
+	d.t.Helper()
+	d.run("mkfs.ext4", append(append([]string{"-q"}, options...), path)...)
+	dir, unmount := d.mount(path)
+	if err := os.MkdirAll(filepath.Join(dir, "var/db"), 0o700); err != nil {
+		d.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "var/db/ibdata1"), tablespace(), 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+	d.run("sync", "-f", dir)
+	unmount()
+}
+
+// wiping asks the probe about a wipe of the device.
+func wiping(t *testing.T, p Probe, devices ...string) (found []fact.Fact) {
+	t.Helper()
+	p.MaxDuration = time.Minute
+	p.Machine = devices
+	for _, f := range p.Look(t.Context(), probe.Question{Operation: operation.Wipe, Scope: operation.Scope{Devices: devices}}) {
+		if f.Kind == fact.DataAtRest || f.Kind == fact.Layer {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// away is a probe whose canary lies on no device that is asked about.
+func away(t *testing.T) Probe {
+	t.Helper()
+	c, err := PlantCanary(t.TempDir(), tablespace()[:16<<10])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Probe{Canary: c}
+}
+
+// TestStates: what lies on a device, mounted nowhere, and what the probe says.
+func TestStates(t *testing.T) {
+	const mib = 1 << 20
+	for _, c := range []struct {
+		name  string
+		size  int64
+		build func(d *device)
+		kind  fact.Kind
+		want  fact.Verdict
+	}{
+		{"blank", 32 * mib, func(*device) {}, fact.DataAtRest, fact.Clear},
+		{"an empty filesystem", 32 * mib, func(d *device) { d.run("mkfs.ext4", "-q", d.path) }, fact.DataAtRest, fact.Clear},
+		{"a data directory", 32 * mib, func(d *device) { d.fill(d.path) }, fact.DataAtRest, fact.Active},
+		{"a data directory, signature wiped, blocks of 1 KiB", 32 * mib, func(d *device) {
+			d.fill(d.path, "-b", "1024")
+			d.write(0x438, []byte{0, 0})
+		}, fact.DataAtRest, fact.Active},
+		{"a tablespace at an odd sector", 32 * mib, func(d *device) { d.write(16*mib+512, tablespace()) }, fact.DataAtRest, fact.Active},
+		{"a tablespace at the very end", 32 * mib, func(d *device) { d.write(32*mib-16<<10, tablespace()[:16<<10]) }, fact.DataAtRest, fact.Active},
+		{"bytes that nobody knows", 32 * mib, func(d *device) { d.write(20*mib, noise(mib)) }, fact.Layer, fact.Unknown},
+		{"one byte that nobody knows", 32 * mib, func(d *device) { d.write(20*mib+77, []byte{1}) }, fact.Layer, fact.Unknown},
+		{"a boot loader's partition", 2 * mib, func(d *device) { d.write(0, noise(mib)) }, fact.DataAtRest, fact.Clear},
+		{"LUKS", 32 * mib, func(d *device) { d.write(0, []byte("LUKS\xba\xbe\x00\x02")) }, fact.Layer, fact.Unknown},
+		{"LVM", 32 * mib, func(d *device) { d.write(512, []byte("LABELONE")) }, fact.Layer, fact.Unknown},
+		{"md 1.2", 32 * mib, func(d *device) { d.write(4096, []byte("\xfc\x4e\x2b\xa9")) }, fact.Layer, fact.Unknown},
+		{"md 1.0", 32 * mib, func(d *device) { d.write((32*mib/512-16)&^7*512, []byte("\xfc\x4e\x2b\xa9")) }, fact.Layer, fact.Unknown},
+		{"a filesystem that is damaged", 32 * mib, func(d *device) {
+			d.run("mkfs.ext4", "-q", d.path)
+			d.write(0x400, noise(56)) // the superblock, but for its magic number
+		}, fact.Layer, fact.Unknown},
+		{"swap that is not in use, over old data", 32 * mib, func(d *device) {
+			d.fill(d.path)
+			d.write(0, make([]byte, 4096))
+			d.write(4096-10, []byte("SWAPSPACE2"))
+		}, fact.DataAtRest, fact.Active},
+		{"a disk that cannot be read to its end", 32 * mib, func(d *device) {
+			if err := os.Truncate(d.file, 16*mib); err != nil {
+				d.t.Fatal(err)
+			}
+		}, fact.DataAtRest, fact.Unknown},
+	} {
+		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
+			d := newDevice(t, c.size)
+			c.build(d)
+			got := wiping(t, away(t), d.path)
+			if len(got) != 1 || got[0].Verdict != c.want || got[0].Kind != c.kind {
+				t.Errorf("%v", got)
+			}
+		})
+	}
+}
+
+// TestPartitions: each partition is looked into, by itself and as part of its disk.
+func TestPartitions(t *testing.T) {
+	d := newDevice(t, 64<<20)
+	table := make([]byte, 512)
+	for i, start := range []uint32{2048, 67584} { // 1 MiB and 33 MiB
+		e := table[446+16*i:]
+		e[4] = 0x83
+		binary.LittleEndian.PutUint32(e[8:], start)
+		binary.LittleEndian.PutUint32(e[12:], 61440)
+	}
+	table[510], table[511] = 0x55, 0xaa
+	d.write(0, table)
+	d.run("losetup", "-d", d.path)
+	d.path = d.run("losetup", "-P", "-f", "--show", d.file)
+	second := d.path + "p2"
+	if _, err := os.Stat(second); err != nil {
+		t.Skip("partitions of loop devices do not appear here:", err)
+	}
+	d.fill(second)
+	for what, c := range map[string]struct {
+		devices []string
+		want    fact.Verdict
+	}{
+		"the disk": {[]string{d.path}, fact.Active}, "the first": {[]string{d.path + "p1"}, fact.Clear}, "the second": {[]string{second}, fact.Active},
+	} {
+		got := wiping(t, away(t), c.devices...)
+		if len(got) != 1 || got[0].Verdict != c.want {
+			t.Errorf("%s: %v", what, got)
+		}
+	}
+}
+
+// TestMounted: a mounted filesystem is walked below what is mounted over it, and
+// the fact names the directory as people know it.
+func TestMounted(t *testing.T) {
+	d := newDevice(t, 32<<20)
+	d.fill(d.path)
+	dir, _ := d.mount(d.path)
+	got := wiping(t, away(t), d.path)
+	if len(got) != 1 || got[0].Verdict != fact.Active || got[0].Evidence["datadir"] != filepath.Join(dir, "var/db") {
+		t.Errorf("%v", got)
+	}
+	if err := unix.Mount("none", filepath.Join(dir, "var"), "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(filepath.Join(dir, "var"), unix.MNT_DETACH) })
+	if got := wiping(t, away(t), d.path); len(got) != 1 || got[0].Verdict != fact.Active {
+		t.Errorf("below another mount: %v", got)
+	}
+}
+
+// TestCanary: the guard's own file on a disk is found by every walk, or the
+// walk proves nothing.
+func TestCanary(t *testing.T) {
+	d := newDevice(t, 32<<20)
+	d.run("mkfs.ext4", "-q", d.path)
+	dir, _ := d.mount(d.path)
+	c, err := PlantCanary(dir, tablespace()[:16<<10])
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.run("sync", "-f", dir)
+	if got := wiping(t, Probe{Canary: c}, d.path); len(got) != 1 || got[0].Verdict != fact.Clear {
+		t.Errorf("%v", got)
+	}
+	if got := wiping(t, away(t), d.path); len(got) != 1 || got[0].Verdict != fact.Active {
+		t.Errorf("another guard's: %v", got)
+	}
+	if got := wiping(t, Probe{}, d.path); !slices.ContainsFunc(got, func(f fact.Fact) bool { return f.Subject == "canary" }) {
+		t.Errorf("no canary at all: %v", got)
+	}
+	if err := os.Remove(filepath.Join(dir, "at-rest/ibdata1")); err != nil {
+		t.Fatal(err)
+	}
+	if got := wiping(t, Probe{Canary: c}, d.path); !slices.ContainsFunc(got, func(f fact.Fact) bool { return f.Subject == "canary" && f.Verdict == fact.Unknown }) {
+		t.Errorf("removed: %v", got)
+	}
+}
+
+// TestTimeIsUp: what was not looked at in time is UNKNOWN.
+func TestTimeIsUp(t *testing.T) {
+	d := newDevice(t, 32<<20)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	p := Probe{MaxDuration: time.Minute, Machine: []string{d.path}}
+	facts := p.Look(ctx, probe.Question{Operation: operation.Wipe})
+	if !slices.ContainsFunc(facts, func(f fact.Fact) bool { return f.Kind == fact.DataAtRest && f.Verdict == fact.Unknown }) {
+		t.Errorf("%v", facts)
+	}
+}
+
+// TestNoDevices: a machine without disks, or with others than it has, is not
+// understood.
+func TestNoDevices(t *testing.T) {
+	for _, machine := range [][]string{{"/dev/no-such-disk"}, {"/dev/null"}} {
+		facts := Probe{MaxDuration: time.Minute, Machine: machine}.Look(t.Context(), probe.Question{Operation: operation.Wipe})
+		for _, f := range facts {
+			if f.Verdict != fact.Unknown {
+				t.Errorf("%v: %v", machine, f)
+			}
+		}
+		if len(facts) != 3 {
+			t.Errorf("%v: %v", machine, facts)
+		}
+	}
+}
