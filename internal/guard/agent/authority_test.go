@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"path/filepath"
@@ -148,6 +149,11 @@ func TestAuthority(t *testing.T) {
 	if class(fresh()) != "" || class(freshOverride()) != "" {
 		t.Error("good ones do not count")
 	}
+	a.spendInSet = func(context.Context, string, time.Time) error { return errors.New("used before") }
+	if class(fresh()) != "" || class(freshOverride()) != policy.Signature {
+		t.Error("an override that the set has seen counts")
+	}
+	a.spendInSet = nil
 	a.synchronised = func() error { return errors.Join(spent.ErrClock) }
 	if class(fresh()) != policy.Expired || class(freshOverride()) != policy.Expired {
 		t.Error("a clock that nobody keeps is trusted")

@@ -514,7 +514,7 @@ func (g *Grant) ours(ctx context.Context) (snapshot, error) {
 	if err != nil {
 		return s, err
 	}
-	if s.Disruption == nil || s.mod != g.rev { //check:interlock-lost
+	if s.mod != g.rev { // 0 if there is none //check:interlock-lost
 		return s, refuse(Lost, "the disruption record is gone or is somebody else's")
 	}
 	return s, nil

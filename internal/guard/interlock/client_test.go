@@ -207,6 +207,52 @@ func (w *world) record() Disruption {
 	return *v.Disruption
 }
 
+// TestChangesMeanwhile: what was decided upon must be so still when it is
+// written down.
+func TestChangesMeanwhile(t *testing.T) {
+	server := etcdtest.Start(t)
+	w := newWorld(t, nil, server.Endpoint)
+	changing := false
+	w.m[idC] = w.open(idC, "boot-"+idC, func(o *Options) {
+		o.Now = func() time.Time {
+			if changing { // asked for between reading and writing
+				w.publish(idB)
+			}
+			return time.Now()
+		}
+	})
+	g := w.acquire(idC)
+	changing = true
+	if err := g.Commit(t.Context(), local(t)); !errors.Is(err, ErrBusy) {
+		t.Errorf("committed on records that have changed: %v", err)
+	}
+	if d := w.record(); d.Phase != Intent {
+		t.Errorf("%+v", d)
+	}
+	changing = false
+	must(t, g.Commit(t.Context(), local(t)))
+	must(t, g.Release(t.Context()))
+	changing = true
+	if g, err := w.m[idC].Acquire(t.Context(), w.want("")); g != nil || !errors.Is(err, ErrBusy) {
+		t.Errorf("announced on records that have changed: %v", err)
+	}
+}
+
+// TestAnotherEtcd: an etcd of another identity is not believed, however far its
+// revision is.
+func TestAnotherEtcd(t *testing.T) {
+	server := etcdtest.Start(t)
+	w := newWorld(t, nil, server.Endpoint)
+	w.m[idC].memory.Cluster = "0000000000000001"
+	_, err := w.m[idC].Acquire(t.Context(), w.want(""))
+	wants(t, err, Frozen)
+	w.putManifest(2)
+	w.publish(idA, idB)
+	if g, err := w.m[idC].Acquire(t.Context(), w.want("")); err != nil {
+		t.Errorf("people have said that they know of it: %v %v", g, err)
+	}
+}
+
 // TestNextCommand: a machine that is down by its set's leave may do more, and
 // its set counts it as one all the time.
 func TestNextCommand(t *testing.T) {

@@ -69,6 +69,9 @@ func sourceState(t *testing.T, source, replica *topology.Node) {
 	if !source.MariaDB() && s.Replicas[0].UUID != replica.Query(t, "SELECT @@server_uuid") {
 		t.Errorf("replica's UUID %s", s.Replicas[0].UUID)
 	}
+	if filepath.Base(s.LogIndex) != "bin.index" {
+		t.Errorf("index of the binary log: %q", s.LogIndex)
+	}
 	if s.DataDir != source.DataDir()+"/" || !s.LogBin || !s.LogUpdates || s.Untracked != "" {
 		t.Errorf("state: %+v", s)
 	}
