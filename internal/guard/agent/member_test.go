@@ -39,6 +39,7 @@ func TestDataDirs(t *testing.T) {
 		"only memory looked": {[]fact.Fact{{Kind: fact.VolatileData, Verdict: fact.Clear}}, ""},
 		"without directory":  {[]fact.Fact{data("")}, ""},
 		"unknown":            {[]fact.Fact{none, {Kind: fact.DataAtRest}}, ""},
+		"called so":          {[]fact.Fact{{Kind: fact.DataAtRest, Evidence: map[string]string{"datadir": "/d"}}}, ""},
 		"a layer":            {[]fact.Fact{data("/d"), {Kind: fact.Layer}}, ""},
 		"in memory":          {[]fact.Fact{none, {Kind: fact.VolatileData, Verdict: fact.Active}}, ""},
 		"something else":     {[]fact.Fact{none, {Kind: fact.OpenFile}}, "[]"},
@@ -181,9 +182,11 @@ func TestTheServer(t *testing.T) {
 	if err := m.last.keep(*said, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	for _, dirs := range [][]fact.Fact{{none, data("/d"), data("/e")}, {none, data("/nowhere")}} {
-		if s, err := m.local(t.Context(), operation.Reinstall, dirs); err == nil {
-			t.Errorf("%v: %+v", dirs, s)
+	for want, dirs := range map[string][]fact.Fact{
+		"data lie in /d, /e": {none, data("/d"), data("/e")}, "/nowhere": {none, data("/nowhere")},
+	} {
+		if s, err := m.local(t.Context(), operation.Reinstall, dirs); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %+v %v", dirs, s, err)
 		}
 	}
 	if s := m.down(); s.Server != fmt.Sprint(said.ServerID) {
