@@ -45,7 +45,6 @@ type trio struct {
 	source, replica *sql.DB // the other machines' servers
 	ports           [2]int
 	own             *topology.Node // the machine's own server
-	epoch           int64
 }
 
 // newTrio starts all three: the machine's own server is a replica.

@@ -82,7 +82,7 @@ func TestLastServer(t *testing.T) {
 		return info.ModTime()
 	}
 	written := stat()
-	if err := l.keep(said, begin.Add(time.Second)); err != nil || stat() != written {
+	if err := l.keep(said, begin.Add(time.Second)); err != nil || !stat().Equal(written) {
 		t.Error("written again for nothing", err)
 	}
 	for name, change := range map[string]func(*mysqld.State){
@@ -100,7 +100,7 @@ func TestLastServer(t *testing.T) {
 	for name, at := range map[string]time.Time{"a minute later": begin.Add(keepEvery), "a clock that went back": begin.Add(-time.Second)} {
 		before := stat()
 		time.Sleep(10 * time.Millisecond)
-		if err := l.keep(said, at); err != nil || stat() == before {
+		if err := l.keep(said, at); err != nil || stat().Equal(before) {
 			t.Errorf("%s: not written %v", name, err)
 		}
 		l.at = begin
