@@ -234,7 +234,8 @@ func (l *Log) Head() Head {
 func (l *Log) Close() error { return l.file.Close() }
 
 // Verify reads a log and says where it is not what was written. The head it
-// returns can be compared with one that was noted elsewhere.
+// returns can be compared with one that was noted elsewhere. The guard may go on
+// writing meanwhile.
 func Verify(path string, key ssh.PublicKey) (Head, error) {
 	found, err := verify(path, key)
 	return found.head, err
@@ -247,8 +248,10 @@ type state struct {
 	torn int   // bytes of a torn record behind them
 }
 
+// verify reads the head, the log, and the head once more: what the first one
+// names must be there, and at most one record beyond the second.
 func verify(path string, key ssh.PublicKey) (found state, err error) {
-	sealed, err := readHead(path+".head", key)
+	before, there, err := readHead(path+".head", key)
 	if err != nil {
 		return state{}, err
 	}
@@ -257,42 +260,69 @@ func verify(path string, key ssh.PublicKey) (found state, err error) {
 		return state{}, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	hashes := map[uint64]string{0: zeros} // from the first head on
 	found = state{head: Head{Hash: zeros}}
 	r := bufio.NewReaderSize(f, 64<<10)
-	passed := sealed.Seq == 0
 	for {
-		line, readErr := r.ReadBytes('\n')
-		if errors.Is(readErr, io.EOF) {
+		line, whole, err := readLine(r)
+		if err != nil {
+			return state{}, fmt.Errorf("%w: %s: line %d: %w", ErrDamaged, path, found.head.Seq+1, err)
+		}
+		if !whole {
 			found.torn = len(line)
 			break
-		}
-		if readErr != nil {
-			return state{}, readErr
 		}
 		if err := found.next(line); err != nil {
 			return state{}, fmt.Errorf("%w: %s: line %d: %w", ErrDamaged, path, found.head.Seq+1, err)
 		}
-		if found.head.Seq == sealed.Seq {
-			if found.head.Hash != sealed.Hash { //check:audit-head-hash
-				return state{}, fmt.Errorf("%w: %s: line %d is not the record that its head names", ErrDamaged, path, sealed.Seq)
-			}
-			passed = true
+		if found.head.Seq >= before.Seq {
+			hashes[found.head.Seq] = found.head.Hash
 		}
 	}
-	return found, found.check(path, sealed, passed)
+	if !there && found.size+int64(found.torn) > 0 { //check:audit-no-head
+		return state{}, fmt.Errorf("%w: %s has records, and %s.head is not there", ErrDamaged, path, path)
+	}
+	after, _, err := readHead(path+".head", key)
+	if err != nil {
+		return state{}, err
+	}
+	return found, found.check(path, before, after, hashes)
 }
 
-// check compares the end with the sealed head: one record may lie beyond it.
-func (s state) check(path string, sealed Head, passed bool) error {
-	if !passed { //check:audit-cut-off
-		return fmt.Errorf("%w: %s ends at record %d, its head names record %d", ErrDamaged, path, s.head.Seq, sealed.Seq)
+// readLine reads a line of at most maxRecord bytes; one without an end is not
+// whole.
+func readLine(r *bufio.Reader) (line []byte, whole bool, err error) {
+	for {
+		part, err := r.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > maxRecord+1: //check:audit-line-bound
+			return nil, false, fmt.Errorf("it is longer than %d bytes", maxRecord)
+		case errors.Is(err, bufio.ErrBufferFull):
+		case errors.Is(err, io.EOF):
+			return line, false, nil
+		default:
+			return line, err == nil, err
+		}
 	}
-	beyond := s.head.Seq - sealed.Seq
+}
+
+// check compares the end with the sealed heads: one record may lie beyond.
+func (s state) check(path string, before, after Head, hashes map[uint64]string) error {
+	if s.head.Seq < before.Seq { //check:audit-cut-off
+		return fmt.Errorf("%w: %s ends at record %d, its head names record %d", ErrDamaged, path, s.head.Seq, before.Seq)
+	}
+	for _, head := range []Head{before, after} {
+		if hash, read := hashes[head.Seq]; head.Seq > 0 && read && hash != head.Hash { //check:audit-head-hash
+			return fmt.Errorf("%w: %s: line %d is not the record that its head names", ErrDamaged, path, head.Seq)
+		}
+	}
+	last := s.head.Seq
 	if s.torn > 0 {
-		beyond++
+		last++
 	}
-	if beyond > 1 { //check:audit-beyond-head
-		return fmt.Errorf("%w: %s has %d records beyond its head, a crash leaves one at most", ErrDamaged, path, beyond)
+	if last > after.Seq+1 { //check:audit-beyond-head
+		return fmt.Errorf("%w: %s has %d records beyond its head, a crash leaves one at most", ErrDamaged, path, last-after.Seq)
 	}
 	return nil
 }
@@ -331,25 +361,24 @@ func (s *state) next(line []byte) error {
 // readHead reads the sealed head. None is that of an empty log; whoever removes
 // it together with the log removes all there is, which only a copy of the head
 // elsewhere can show.
-func readHead(path string, key ssh.PublicKey) (Head, error) {
+func readHead(path string, key ssh.PublicKey) (h Head, there bool, err error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Head{Hash: zeros}, nil
+		return Head{Hash: zeros}, false, nil
 	}
 	if err != nil {
-		return Head{}, err
+		return Head{}, true, err
 	}
 	e, err := seal.Parse(text)
 	if err != nil {
-		return Head{}, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
+		return Head{}, true, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
 	}
 	payload, _, err := e.Verify(Namespace, []seal.Key{{PublicKey: key}})
 	if err != nil {
-		return Head{}, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
+		return Head{}, true, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
 	}
-	var h Head
 	if err := strictjson.Decode(payload, &h); err != nil {
-		return Head{}, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
+		return Head{}, true, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
 	}
-	return h, nil
+	return h, true, nil
 }

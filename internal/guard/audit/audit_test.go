@@ -329,6 +329,70 @@ func TestKilled(t *testing.T) {
 
 // FuzzVerify: a log that somebody makes up has no head, so it has at most the
 // one record that a crash can leave.
+// TestNoHead: a log without its head may have lost anything.
+func TestNoHead(t *testing.T) {
+	for _, n := range []int{1, 3} {
+		path := sample(t, n)
+		if err := os.Remove(path + ".head"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := check(path); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%d records without a head: %v", n, err)
+		}
+		if l, err := tryOpen(path); err == nil {
+			t.Errorf("%d records without a head are opened", n)
+			_ = l.Close()
+		}
+	}
+}
+
+// TestEndlessLine: a file without lines is not read into memory.
+func TestEndlessLine(t *testing.T) {
+	path := sample(t, 1)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Truncate(8<<30), f.Close()); err != nil { // zeros, as after a power failure
+		t.Fatal(err)
+	}
+	if _, err := check(path); !errors.Is(err, ErrDamaged) {
+		t.Error(err)
+	}
+}
+
+// TestVerifyBesideWriter: a log that is being written to is as it was written.
+func TestVerifyBesideWriter(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	l := open(t, path)
+	done := make(chan error)
+	go func() {
+		for range 300 {
+			if err := l.Append("event", map[string]int{"a": 1}); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for n := 0; ; n++ {
+		if _, err := check(path); err != nil {
+			t.Fatalf("verification %d: %v", n, err)
+		}
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n < 10 {
+				t.Errorf("only %d verifications", n)
+			}
+			return
+		default:
+		}
+	}
+}
+
 func FuzzVerify(f *testing.F) {
 	f.Add([]byte(`{"seq":1}` + "\n"))
 	f.Add([]byte("x"))

@@ -238,6 +238,21 @@ func TestChangesMeanwhile(t *testing.T) {
 	}
 }
 
+// TestTwoPublish: of two manifests at a time one counts, and only one is told so.
+func TestTwoPublish(t *testing.T) {
+	server := etcdtest.Start(t)
+	w := newWorld(t, nil, server.Endpoint)
+	for epoch := int64(2); epoch < 30; epoch++ {
+		done := make(chan error)
+		for _, id := range []string{idA, idB} {
+			go func() { done <- w.m[id].PutManifest(t.Context(), sealedManifest(t, "s", epoch)) }()
+		}
+		if one, two := <-done, <-done; (one == nil) == (two == nil) {
+			t.Fatalf("epoch %d: %v, %v", epoch, one, two)
+		}
+	}
+}
+
 // TestAnotherEtcd: an etcd of another identity is not believed, however far its
 // revision is.
 func TestAnotherEtcd(t *testing.T) {

@@ -11,9 +11,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/lifeboat-db/lifeboat/internal/guard/atomicfile"
 	"github.com/lifeboat-db/lifeboat/internal/guard/seal"
 )
 
@@ -95,6 +97,9 @@ func LoadOrCreateKey(stateDir string) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
+	if owner, ok := info.Sys().(*syscall.Stat_t); !ok || int(owner.Uid) != os.Geteuid() { //check:key-owner
+		return nil, fmt.Errorf("%s does not belong to the guard's own user", path)
+	}
 	if info.Mode().Perm()&0o077 != 0 { //check:key-readable
 		return nil, fmt.Errorf("%s can be read by others (mode %04o): make a new one, and tell the set's manifest", path, info.Mode().Perm())
 	}
@@ -127,7 +132,7 @@ func createKey(path string) (ed25519.PrivateKey, error) {
 	if err := os.Link(f.Name(), path); err != nil {
 		return nil, err
 	}
-	return key, nil
+	return key, atomicfile.SyncDir(filepath.Dir(path))
 }
 
 // PublicKey is the guard's key in OpenSSH form, as a set's manifest holds it.

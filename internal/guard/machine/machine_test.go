@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,6 +74,17 @@ func TestKey(t *testing.T) {
 	}
 	if _, err := LoadOrCreateKey(dir); err == nil {
 		t.Error("a key that a group can read is taken")
+	}
+	if os.Geteuid() == 0 {
+		if err := errors.Join(os.Chmod(path, 0o600), os.Chown(path, 12345, -1)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LoadOrCreateKey(dir); err == nil {
+			t.Error("somebody else's key is taken")
+		}
+		if err := os.Chown(path, 0, -1); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, text := range []string{"", "x", "-----BEGIN X-----\nAAAA\n-----END X-----\n"} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

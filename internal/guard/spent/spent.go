@@ -2,15 +2,19 @@
 // latest time it has seen: a request counts once, and setting the clock back
 // does not make an old one young.
 //
-// The file has one line for each nonce, "EXPIRY NONCE", EXPIRY in seconds since
-// 1970, and is on disk before Spend returns. Lines are dropped when they have
-// been expired for longer than a margin. The last line may be torn by a crash
-// only if Spend has not returned for it.
+// The file has one line for each nonce, "EXPIRY NONCE SUM", EXPIRY in seconds
+// since 1970, and for the latest time seen, "TIME clock SUM"; SUM is the first 16
+// hexadecimal digits of the SHA-256 of what stands before its space. Lines are
+// on disk before Spend or Clock returns, and are dropped when they have been
+// expired for longer than a margin. The last line may be torn by a crash only if
+// Spend has not returned for it.
 package spent
 
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +28,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lifeboat-db/lifeboat/internal/guard/atomicfile"
 )
 
 // Errors that a caller decides on.
@@ -79,6 +85,9 @@ func (s *Store) parse(text []byte) error {
 	for n := 1; ; n++ {
 		line, err := r.ReadString('\n')
 		if errors.Is(err, io.EOF) {
+			if strings.Count(line, " ") >= 2 && len(line)-strings.LastIndexByte(line, ' ') > sumDigits { //check:spent-end-damaged
+				return fmt.Errorf("line %d is whole but for its end", n)
+			}
 			return nil // torn: Spend has not returned
 		}
 		if err != nil {
@@ -90,11 +99,25 @@ func (s *Store) parse(text []byte) error {
 	}
 }
 
-func (s *Store) parseLine(line string) error {
-	when, word, _ := strings.Cut(line, " ")
+// sumDigits is how long a line's checksum is.
+const sumDigits = 16
+
+// line is an entry with its checksum, as it is written.
+func line(seconds int64, word string) string {
+	text := fmt.Sprintf("%d %s", seconds, word)
+	sum := sha256.Sum256([]byte(text))
+	return text + " " + hex.EncodeToString(sum[:])[:sumDigits] + "\n"
+}
+
+func (s *Store) parseLine(text string) error {
+	when, rest, _ := strings.Cut(text, " ")
+	word, _, _ := strings.Cut(rest, " ")
 	seconds, err := strconv.ParseInt(when, 10, 64)
 	if err != nil || seconds < 0 {
 		return fmt.Errorf("%q is no time", when)
+	}
+	if line(seconds, word) != text+"\n" { //check:spent-checksum
+		return errors.New("it is not as it was written")
 	}
 	if word == markWord {
 		s.mark = max(s.mark, seconds)
@@ -110,14 +133,14 @@ func (s *Store) parseLine(line string) error {
 // rewrite replaces the file by what is still to be remembered.
 func (s *Store) rewrite() error {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%d %s\n", s.mark, markWord)
+	b.WriteString(line(s.mark, markWord))
 	old := s.mark - int64(keep/time.Second)
 	for nonce, until := range s.until {
 		if until < old {
 			delete(s.until, nonce)
 			continue
 		}
-		fmt.Fprintf(&b, "%d %s\n", until, nonce)
+		b.WriteString(line(until, nonce))
 	}
 	f, err := os.OpenFile(s.path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
@@ -129,7 +152,7 @@ func (s *Store) rewrite() error {
 	if err := f.Sync(); err != nil {
 		return errors.Join(err, f.Close())
 	}
-	if err := errors.Join(os.Rename(s.path+".new", s.path), syncDir(s.path)); err != nil {
+	if err := errors.Join(os.Rename(s.path+".new", s.path), atomicfile.SyncDir(filepath.Dir(s.path))); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	if s.file != nil {
@@ -151,7 +174,7 @@ func (s *Store) Clock() (time.Time, error) {
 	if now.Unix() <= s.mark {
 		return now, nil
 	}
-	if err := s.append(fmt.Sprintf("%d %s\n", now.Unix(), markWord)); err != nil {
+	if err := s.append(line(now.Unix(), markWord)); err != nil {
 		return time.Time{}, fmt.Errorf("%w: the time cannot be remembered: %w", ErrClock, err)
 	}
 	s.mark = now.Unix()
@@ -194,9 +217,8 @@ func (s *Store) Spend(nonce string, expires time.Time) error {
 		return fmt.Errorf("%d nonces have been used within a day: refusing more", len(s.until))
 	}
 	s.mark = max(s.mark, s.now().Unix())
-	line := fmt.Sprintf("%d %s\n%d %s\n", expires.Unix(), nonce, s.mark, markWord)
 	s.until[nonce] = expires.Unix() // even if it cannot be written: it is used up
-	return s.append(line)
+	return s.append(line(expires.Unix(), nonce) + line(s.mark, markWord))
 }
 
 // Synchronised reports whether the kernel believes its clock to be
@@ -215,11 +237,3 @@ func Synchronised() error {
 
 // Close ends the writing; what was spent is on disk.
 func (s *Store) Close() error { return s.file.Close() }
-
-func syncDir(path string) error {
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}

@@ -127,17 +127,63 @@ func TestBound(t *testing.T) {
 
 func TestDamaged(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "spent")
-	good := "5 " + nonce(1) + "\n"
+	good, two := line(5, nonce(1)), line(5, nonce(2))
 	for text, ok := range map[string]bool{
-		"": true, good: true, good + "5": true, good + "5 " + nonce(2): true,
+		"": true, good: true, good + "5": true, good + two[:20]: true, good + two[:len(two)-2]: true,
 		good + "\n": false, "x\n": false, "5\n": false, "x " + nonce(1) + "\n": false, "-5 " + nonce(1) + "\n": false,
-		"5 x\n": false, "5  " + nonce(1) + "\n": false, "\x00\n": false,
+		"5 x\n": false, "5  " + nonce(1) + "\n": false, "\x00\n": false, "5 " + nonce(1) + "\n": false,
+		line(5, "x"): false, line(-5, nonce(1)): false, good[:len(good)-1] + "X": false,
+		strings.Replace(good, "5", "6", 1): false, strings.Replace(good, "1 ", "2 ", 1): false,
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := Open(path, time.Now); (err == nil) != ok {
 			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// TestEveryFlippedBit: no damage of one bit lets a nonce count again, or sets
+// the clock back.
+func TestEveryFlippedBit(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "spent")
+	now := time.Unix(1_000_000, 0)
+	clock := func() time.Time { return now }
+	s, err := Open(path, clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if err := s.Spend(nonce(i), now.Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = s.Close()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range text {
+		for bit := range 8 {
+			damaged := bytes.Clone(text)
+			damaged[i] ^= 1 << bit
+			if err := os.WriteFile(path, damaged, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, err := Open(path, clock)
+			if err != nil {
+				continue
+			}
+			if s.mark < now.Unix() {
+				t.Errorf("bit %d of byte %d sets the clock back to %d", bit, i, s.mark)
+			}
+			for n := range 3 {
+				if s.Spend(nonce(n), now.Add(time.Minute)) == nil {
+					t.Errorf("bit %d of byte %d frees nonce %d", bit, i, n)
+				}
+			}
+			_ = s.Close()
 		}
 	}
 }
