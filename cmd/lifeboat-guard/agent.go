@@ -140,6 +140,8 @@ func showStatus(c *cobra.Command, s agent.Status) error {
 	}
 	if s.Problem != "" {
 		fmt.Fprintf(w, "REFUSES ALL %s\n", s.Problem)
+	}
+	if s.Problem != "" || s.Set != nil && s.Set.Problem != "" {
 		return &codedError{code: codeUnknown}
 	}
 	return nil
