@@ -144,6 +144,7 @@ const (
 	errLockTimeout = 1205
 	errDiskFull    = 1021
 	errTableFull   = 1114
+	errCreateFull  = 3675 // MySQL: a new table's or tablespace's file
 	errWrite       = 1026 // these four say in their text why
 	errEngine      = 1030
 	errFileWrite   = 3
@@ -163,7 +164,7 @@ func Classify(err error) Class {
 		return Conflict
 	case 1044, 1045, 1142, 1143, 1227, 1370, 1410, 1419:
 		return Privilege
-	case errDiskFull, errTableFull, errFileFull:
+	case errDiskFull, errTableFull, errCreateFull, errFileFull:
 		return Full
 	case errWrite, errEngine, errFileWrite:
 		if strings.Contains(me.Message, "No space left") || strings.Contains(me.Message, "error 28") {

@@ -129,6 +129,7 @@ func TestClassifyOurOwnErrors(t *testing.T) {
 		{&mysql.MySQLError{Number: 1030, Message: `Got error 127 "Record has been deleted" from storage engine`}, dbconn.Fatal},
 		{&mysql.MySQLError{Number: 1026, Message: `Error writing file 'x' (OS errno 28 - No space left on device)`}, dbconn.Full},
 		{&mysql.MySQLError{Number: 3, Message: `Error writing file 'x' (OS errno 28 - No space left on device)`}, dbconn.Full},
+		{&mysql.MySQLError{Number: 3675, Message: `Create table/tablespace 'verify2' failed, as disk is full`}, dbconn.Full},
 		{&mysql.MySQLError{Number: 1041, Message: "Out of memory"}, dbconn.Fatal},
 		{&mysql.MySQLError{Number: 1053, Message: "Server shutdown in progress"}, dbconn.Connection},
 		{&mysql.MySQLError{Number: 4031, Message: "The client was disconnected by the server because of inactivity"}, dbconn.Connection},
