@@ -97,7 +97,7 @@ func LoadOrCreateKey(stateDir string) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if owner, ok := info.Sys().(*syscall.Stat_t); !ok || int(owner.Uid) != os.Geteuid() { //check:key-owner
+	if !ours(info) { //check:key-owner
 		return nil, fmt.Errorf("%s does not belong to the guard's own user", path)
 	}
 	if info.Mode().Perm()&0o077 != 0 { //check:key-readable
@@ -112,6 +112,11 @@ func LoadOrCreateKey(stateDir string) (ed25519.PrivateKey, error) {
 		return nil, fmt.Errorf("%s is damaged", path)
 	}
 	return ed25519.NewKeyFromSeed(block.Bytes), nil
+}
+
+func ours(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid()
 }
 
 func createKey(path string) (ed25519.PrivateKey, error) {

@@ -296,3 +296,27 @@ func TestNoDevices(t *testing.T) {
 		}
 	}
 }
+
+// FuzzEachEntry: what the kernel would never write is an error, and no name is
+// made of what lies behind an entry.
+func FuzzEachEntry(f *testing.F) {
+	entry := make([]byte, 24)
+	entry[16] = 24
+	copy(entry[19:], "a.ib")
+	f.Add(entry)
+	f.Add(append(entry, entry[:20]...))
+	f.Add([]byte{1})
+	f.Fuzz(func(t *testing.T, buf []byte) {
+		total := 0
+		_ = eachEntry(buf, func(name string, _ byte) error {
+			if name == "" || name == "." || name == ".." || strings.ContainsRune(name, 0) {
+				t.Errorf("name %q", name)
+			}
+			total += 19 + len(name)
+			return nil
+		})
+		if total > len(buf) {
+			t.Errorf("%d bytes of names in %d", total, len(buf))
+		}
+	})
+}
