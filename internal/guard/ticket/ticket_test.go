@@ -124,6 +124,11 @@ func TestVerify(t *testing.T) {
 	if _, err := Verify(text, twins, Want{uuid, noon}); !errors.Is(err, ErrMismatch) {
 		t.Errorf("two machines have the UUID: %v", err)
 	}
+	for _, nobody := range []string{"", "*", "x"} {
+		if m, err := find([]Known{{MachineID: "m", DMIUUID: nobody}}, nobody); err == nil {
+			t.Errorf("%q is the UUID of %v", nobody, m)
+		}
+	}
 	broken := known()
 	broken[0].GuardKey = "no key"
 	if _, err := Verify(text, broken, Want{uuid, noon}); !errors.Is(err, seal.ErrSignature) {

@@ -102,6 +102,9 @@ func readDevice(dir, name string) (Device, error) {
 // partitions, what is stacked on them, and loop devices whose file lies on a
 // filesystem on them. No names is all of them.
 func Reach(all []Device, names []string) ([]Device, error) {
+	if len(all) == 0 { //check:disk-no-devices
+		return nil, errors.New("there are none")
+	}
 	if len(names) == 0 {
 		return all, nil
 	}
@@ -116,7 +119,10 @@ func Reach(all []Device, names []string) ([]Device, error) {
 	for grown := true; grown; {
 		grown = false
 		for _, d := range all {
-			if !reached[d.Name] && under(all, d, reached) { //allow:disk-reach
+			if reached[d.Name] {
+				continue
+			}
+			if under(all, d, reached) { //allow:disk-reach
 				reached[d.Name], grown = true, true
 			}
 		}

@@ -99,26 +99,27 @@ func (l *look) survey(machine []string, q probe.Question) error {
 			return err
 		}
 	}
-	if l.devices, err = Reach(all, q.Scope.Devices); err != nil { //check:disk-reach-error
+	if l.devices, err = Reach(all, q.Scope.Devices); err != nil {
 		return err
-	}
-	if len(l.devices) == 0 { //check:disk-no-devices
-		return errors.New("there are none")
 	}
 	var unseen []string
 	if l.mounts, unseen, err = allMounts("/proc", l.self); err != nil {
 		return err
 	}
-	if len(unseen) > 0 { //check:disk-unseen
-		l.add(ClaimsName, fact.BlockClaim, fact.Unknown, "mount namespaces",
-			"mounts of some processes cannot be seen: %s", strings.Join(unseen[:min(len(unseen), 5)], "; "))
-	}
+	l.notSeen(unseen)
 	text, err := os.ReadFile("/proc/swaps")
 	if err != nil {
 		return err
 	}
 	l.swaps, err = ParseSwaps(text)
 	return err
+}
+
+func (l *look) notSeen(processes []string) {
+	if len(processes) > 0 { //check:disk-unseen
+		l.add(ClaimsName, fact.BlockClaim, fact.Unknown, "mount namespaces",
+			"mounts of some processes cannot be seen: %s", strings.Join(processes[:min(len(processes), 5)], "; "))
+	}
 }
 
 // claims asks each device whether somebody has it.
@@ -199,7 +200,7 @@ func (l *look) device(d Device) (canary bool) {
 	if errors.Is(err, unix.ENOMEDIUM) {
 		return false
 	}
-	if err != nil { //check:disk-open
+	if err != nil {
 		l.add(DataName, fact.DataAtRest, fact.Unknown, d.Path, "%s cannot be read: %v", d.Path, err)
 		return false
 	}

@@ -157,6 +157,15 @@ func TestStates(t *testing.T) {
 		}, fact.DataAtRest, fact.Active},
 		{"a tablespace at an odd sector", 32 * mib, func(d *device) { d.write(16*mib+512, tablespace()) }, fact.DataAtRest, fact.Active},
 		{"a tablespace at the very end", 32 * mib, func(d *device) { d.write(32*mib-16<<10, tablespace()[:16<<10]) }, fact.DataAtRest, fact.Active},
+		{"a tablespace whose bytes nobody knows (encrypted)", 32 * mib, func(d *device) {
+			d.run("mkfs.ext4", "-q", d.path)
+			dir, unmount := d.mount(d.path)
+			if err := os.WriteFile(filepath.Join(dir, "secret.ibd"), noise(64<<10), 0o600); err != nil {
+				d.t.Fatal(err)
+			}
+			d.run("sync", "-f", dir)
+			unmount()
+		}, fact.DataAtRest, fact.Unknown},
 		{"bytes that nobody knows", 32 * mib, func(d *device) { d.write(20*mib, noise(mib)) }, fact.Layer, fact.Unknown},
 		{"one byte that nobody knows", 32 * mib, func(d *device) { d.write(20*mib+77, []byte{1}) }, fact.Layer, fact.Unknown},
 		{"a boot loader's partition", 2 * mib, func(d *device) { d.write(0, noise(mib)) }, fact.DataAtRest, fact.Clear},
@@ -319,4 +328,169 @@ func FuzzEachEntry(f *testing.F) {
 			t.Errorf("%d bytes of names in %d", total, len(buf))
 		}
 	})
+}
+
+// TestUnreadable: each thing that cannot be read is told, and as what it is.
+func TestUnreadable(t *testing.T) {
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	short := filepath.Join(t.TempDir(), "short")
+	if err := os.WriteFile(short, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := scanRaw(gone, short, 1<<20); err == nil {
+		t.Error("scanned without time")
+	}
+	if _, err := scanRaw(t.Context(), short, 2<<20); err == nil {
+		t.Error("scanned beyond the end")
+	}
+	said := func(l *look, part string) {
+		t.Helper()
+		if len(l.facts) != 1 || l.facts[0].Verdict != fact.Unknown || !strings.Contains(l.facts[0].Summary, part) {
+			t.Errorf("%v, want %q", l.facts, part)
+		}
+	}
+	l := &look{ctx: gone}
+	if found, blank := l.raw(Device{Path: short, Size: 1 << 20}, "why"); !found || blank {
+		t.Error("read through without time")
+	}
+	said(l, "cannot be read through")
+	l = &look{ctx: t.Context()}
+	l.device(Device{Path: short, Size: 2 << 20})
+	said(l, short+" cannot be read: ")
+	l = &look{ctx: t.Context()}
+	l.device(Device{Path: short + "x", Size: 1 << 20})
+	said(l, "cannot be read: ")
+	l = &look{ctx: t.Context()}
+	l.claimed(Device{Path: "/dev/x"})
+	said(l, "nobody knows by whom")
+	l = &look{ctx: t.Context()}
+	l.notSeen(nil)
+	l.notSeen([]string{"process 7"})
+	said(l, "process 7")
+	if _, err := Reach(nil, nil); err == nil {
+		t.Error("a machine without disks")
+	}
+	if _, err := Signatures(strange{}, 1<<20); err == nil {
+		t.Error("an error beside all bytes is none")
+	}
+}
+
+// strange is a disk that returns bytes and an error.
+type strange struct{}
+
+func (strange) ReadAt(b []byte, _ int64) (int, error) { return len(b), unix.EIO }
+
+// TestNamespaceUnseen: a process whose mounts cannot be read is told of.
+func TestNamespaceUnseen(t *testing.T) {
+	proc := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(proc, "7/mountinfo"), 0o700); err != nil { // no file
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(proc, "7/ns"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("mnt:[1]", filepath.Join(proc, "7/ns/mnt")); err != nil {
+		t.Fatal(err)
+	}
+	if list, unseen, err := allMounts(proc, 1); err != nil || len(list) != 0 || len(unseen) != 1 {
+		t.Errorf("%v %v %v", list, unseen, err)
+	}
+}
+
+// TestNotADevice: a character device is no disk, whatever its number is.
+func TestNotADevice(t *testing.T) {
+	d := newDevice(t, 1<<20)
+	var st unix.Stat_t
+	if err := unix.Stat(d.path, &st); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "character")
+	if err := unix.Mknod(path, unix.S_IFCHR|0o600, int(st.Rdev)); err != nil {
+		t.Skip("no device files here: ", err)
+	}
+	all, err := Devices("/sys")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Reach(all, []string{path}); err == nil {
+		t.Errorf("%v", got)
+	}
+	if got, err := Reach(all, []string{d.path}); err != nil || len(got) != 1 {
+		t.Errorf("%v %v", got, err)
+	}
+}
+
+// TestMemory: data in memory are gone after a reboot, wherever they are mounted.
+func TestMemory(t *testing.T) {
+	d := newDevice(t, 1<<20)
+	dir := t.TempDir()
+	says := func(want fact.Verdict) {
+		t.Helper()
+		p := away(t)
+		p.MaxDuration, p.Machine = time.Minute, []string{d.path}
+		got := fact.Clear
+		for _, f := range p.Look(t.Context(), probe.Question{Operation: operation.Reboot}) {
+			if f.Kind == fact.VolatileData && f.Subject == dir {
+				got = f.Verdict
+			}
+		}
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	mount := func() {
+		t.Helper()
+		if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	}
+	mount()
+	says(fact.Clear)
+	if err := os.WriteFile(filepath.Join(dir, "ibdata1"), tablespace(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	says(fact.Active)
+	mount() // over it
+	says(fact.Unknown)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	l := &look{ctx: gone}
+	l.tmpfs([]place{{os.Getpid(), Mount{Point: dir, Root: "/", Type: "tmpfs", Major: unix.Major(st.Dev), Minor: unix.Minor(st.Dev)}}})
+	if len(l.facts) != 1 || l.facts[0].Verdict != fact.Unknown {
+		t.Errorf("no time: %v", l.facts)
+	}
+}
+
+// TestUnwalkable: a directory that cannot be opened hides what is in it.
+func TestUnwalkable(t *testing.T) {
+	dir := t.TempDir()
+	at, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, name := at, strings.Repeat("d", 250)
+	for range 20 { // a path longer than the kernel takes
+		if err := unix.Mkdirat(at, name, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		next, err := unix.Openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at != root {
+			_ = unix.Close(at)
+		}
+		at = next
+	}
+	_ = unix.Close(at)
+	defer func() { _ = unix.Close(root) }()
+	if found, _, err := walk(t.Context(), root); err == nil {
+		t.Errorf("walked: %v", found)
+	}
 }
