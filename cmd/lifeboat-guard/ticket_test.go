@@ -13,15 +13,21 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/guard/operation"
 )
 
+// asProgram has this test binary be the program itself.
+const asProgram = "LIFEBOAT_TEST_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
 // TestTicketIsTheGates: a ticket is issued by the command that the gate runs for
 // a reinstall, and by no other process. (The machine of this test may have no
 // UUID: then what is allowed to issue one fails at that, with another code.)
 func TestTicketIsTheGates(t *testing.T) {
 	dir := t.TempDir()
-	program := filepath.Join(dir, "lifeboat-guard")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
 	for _, c := range []struct {
 		name    string
 		running *gate.Entry
@@ -47,8 +53,8 @@ func TestTicketIsTheGates(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		cmd := exec.CommandContext(t.Context(), program, "ticket", "issue", "--state", state, "--valid", "1s")
-		cmd.Env = append(os.Environ(), "LIFEBOAT_GUARD_RUN="+c.mark)
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "ticket", "issue", "--state", state, "--valid", "1s")
+		cmd.Env = append(os.Environ(), asProgram+"=1", "LIFEBOAT_GUARD_RUN="+c.mark)
 		out, _ := cmd.CombinedOutput()
 		code := cmd.ProcessState.ExitCode()
 		if (code == codeRefused) != (c.want != "") || !strings.Contains(string(out), c.want) {
