@@ -265,6 +265,18 @@ var setStates = []struct {
 		x.shutdown()
 		x.settled()
 	}, inPlace, "interlock:unique-data"},
+	{"stopped replica with a transaction of its own, below the source's last", func(x *trio) {
+		x.caughtUp()
+		x.own.ReadOnly(x.t, false)
+		x.own.Exec(x.t, "CREATE DATABASE errant")
+		x.own.ReadOnly(x.t, true)
+		for range 5 { // MariaDB's positions have the last number of a domain only
+			x.caughtUp()
+		}
+		x.join()
+		x.shutdown()
+		x.settled()
+	}, inPlace, "interlock:unique-data"},
 	{"replica that was killed", func(x *trio) {
 		x.caughtUp()
 		x.join()

@@ -15,7 +15,6 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/guard/atomicfile"
 	"github.com/lifeboat-db/lifeboat/internal/guard/config"
 	"github.com/lifeboat-db/lifeboat/internal/guard/datadir"
@@ -167,21 +166,23 @@ func (m *member) local(ctx context.Context, op operation.Operation, facts []fact
 	if !op.Destroys() {
 		return state, nil
 	}
-	state.GTIDs, state.NoData, err = m.atRest(ctx, facts)
+	var has datadir.Contents
+	has, state.NoData, err = m.atRest(ctx, facts)
+	state.GTIDs, state.BinlogState = has.Executed, interlock.BinlogState(has.BinlogState)
 	return state, err
 }
 
-// atRest returns the GTID set of the stopped server's data within reach, or
+// atRest returns what the stopped server whose data are within reach has, or
 // that there are none. All data that were found must belong to the one server
 // whose last words are known.
-func (m *member) atRest(ctx context.Context, facts []fact.Fact) (set gtid.Set, none bool, err error) {
+func (m *member) atRest(ctx context.Context, facts []fact.Fact) (has datadir.Contents, none bool, err error) {
 	dirs, err := dataDirs(facts)
 	if err != nil || len(dirs) == 0 {
-		return set, err == nil, err
+		return has, err == nil, err
 	}
 	last, err := m.last.load()
 	if err != nil {
-		return set, false, err
+		return has, false, err
 	}
 	from := datadir.Source{Last: last, Index: last.LogIndex}
 	if from.Index != "" && !filepath.IsAbs(from.Index) {
@@ -192,14 +193,14 @@ func (m *member) atRest(ctx context.Context, facts []fact.Fact) (set gtid.Set, n
 		dirs = slices.DeleteFunc(dirs, func(dir string) bool { return dir == logs })
 	}
 	if len(dirs) != 1 { //check:member-one-datadir
-		return set, false, fmt.Errorf("data lie in %s, and the set knows one server", strings.Join(dirs, ", "))
+		return has, false, fmt.Errorf("data lie in %s, and the set knows one server", strings.Join(dirs, ", "))
 	}
 	from.Dir = dirs[0]
 	if from.Index != "" && filepath.Dir(from.Index) == filepath.Clean(last.DataDir) {
 		from.Index = filepath.Join(from.Dir, filepath.Base(from.Index))
 	}
-	set, err = datadir.Executed(ctx, from)
-	return set, false, err
+	has, err = datadir.Executed(ctx, from)
+	return has, false, err
 }
 
 // dataDirs lists the directories of data at rest; none only if a probe has

@@ -67,40 +67,55 @@ type Source struct {
 	Last  mysqld.State
 }
 
-// Executed returns the set, or why it is unknown.
-func Executed(ctx context.Context, s Source) (gtid.Set, error) {
-	set, err := s.executed(ctx)
-	if err != nil {
-		return gtid.Set{}, fmt.Errorf("%w: %s: %w", ErrUnknown, s.Dir, err)
-	}
-	return set, nil
+// Contents is what a stopped server has executed.
+type Contents struct {
+	Executed gtid.Set
+	// BinlogState is MariaDB's gtid_binlog_state: the last of each (domain,
+	// server), in no order. Executed does not say who has written what.
+	BinlogState []gtid.ID
 }
 
-func (s Source) executed(ctx context.Context) (set gtid.Set, err error) {
+// Executed returns what a stopped server has executed, or why it is unknown.
+func Executed(ctx context.Context, s Source) (Contents, error) {
+	c, err := s.executed(ctx)
+	if err != nil {
+		return Contents{}, fmt.Errorf("%w: %s: %w", ErrUnknown, s.Dir, err)
+	}
+	return c, nil
+}
+
+func (s Source) executed(ctx context.Context) (c Contents, err error) {
 	if err := s.logged(); err != nil {
-		return set, err
+		return c, err
 	}
 	path, err := s.lastLog()
 	if err != nil {
-		return set, err
+		return c, err
 	}
 	f, err := binlog.Open(path)
 	if err != nil {
-		return set, err
+		return c, err
 	}
 	defer func() { _ = f.Close() }()
 	if err := s.same(f); err != nil {
-		return set, err
+		return c, err
 	}
 	w, err := read(ctx, f)
 	if err != nil {
-		return set, err
+		return c, err
 	}
 	if err := s.closed(f, w); err != nil {
-		return set, err
+		return c, err
 	}
-	set = s.Last.Executed.Clone()
-	return set, set.Union(w.set)
+	for _, id := range s.Last.BinlogState {
+		k := stream{id.Domain, id.Server}
+		w.state[k] = max(w.state[k], id.Seq)
+	}
+	for k, seq := range w.state {
+		c.BinlogState = append(c.BinlogState, gtid.ID{Flavor: gtid.MariaDB, Domain: k.domain, Server: k.server, Seq: seq})
+	}
+	c.Executed = s.Last.Executed.Clone()
+	return c, c.Executed.Union(w.set)
 }
 
 // logged checks that the last run wrote all it executed to its log.

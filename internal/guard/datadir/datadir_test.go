@@ -38,8 +38,8 @@ func stop(t *testing.T, n *topology.Node) {
 
 func unknown(t *testing.T, what string, s datadir.Source) {
 	t.Helper()
-	if set, err := datadir.Executed(t.Context(), s); !errors.Is(err, datadir.ErrUnknown) {
-		t.Errorf("%s: %s %v", what, set, err)
+	if c, err := datadir.Executed(t.Context(), s); !errors.Is(err, datadir.ErrUnknown) {
+		t.Errorf("%s: %v %v", what, c, err)
 	}
 }
 
@@ -58,14 +58,26 @@ func TestStopped(t *testing.T) {
 				if n == source && known.ServerID != 1 {
 					continue
 				}
-				set, err := datadir.Executed(t.Context(), datadir.Source{Dir: n.DataDir(), Last: known})
-				if err != nil || !set.Equal(last.Executed) || set.IsEmpty() {
-					t.Errorf("server %d: %s %v, it said %s", n.ID, set, err, last.Executed)
+				c, err := datadir.Executed(t.Context(), datadir.Source{Dir: n.DataDir(), Last: known})
+				if err != nil || !c.Executed.Equal(last.Executed) || c.Executed.IsEmpty() {
+					t.Errorf("server %d: %s %v, it said %s", n.ID, c.Executed, err, last.Executed)
+				}
+				if got, want := ordered(c.BinlogState), ordered(last.BinlogState); !slices.Equal(got, want) || n.MariaDB() && len(got) == 0 {
+					t.Errorf("server %d: streams %v, it said %v", n.ID, got, want)
 				}
 			}
 			refusals(t, n, last)
 		}
 	})
+}
+
+// ordered are the texts of ids.
+func ordered(ids []gtid.ID) (list []string) {
+	for _, id := range ids {
+		list = append(list, id.String())
+	}
+	slices.Sort(list)
+	return list
 }
 
 func refusals(t *testing.T, n *topology.Node, last mysqld.State) {
@@ -213,11 +225,11 @@ func TestPurged(t *testing.T) {
 	n.Exec(t, "CREATE DATABASE d", "SET GLOBAL gtid_purged='+3e11fa47-71ca-11e1-9e33-c80aa9429562:1-9'", "CREATE DATABASE e")
 	last := ask(t, n)
 	stop(t, n)
-	set, err := datadir.Executed(t.Context(), datadir.Source{Dir: n.DataDir(), Last: last})
-	if err != nil || !set.Equal(last.Executed) {
-		t.Errorf("%s %v, it said %s", set, err, last.Executed)
+	c, err := datadir.Executed(t.Context(), datadir.Source{Dir: n.DataDir(), Last: last})
+	if err != nil || !c.Executed.Equal(last.Executed) {
+		t.Errorf("%s %v, it said %s", c.Executed, err, last.Executed)
 	}
-	if id, _ := gtid.ParseID(gtid.MySQL, "3e11fa47-71ca-11e1-9e33-c80aa9429562:9"); !set.Contains(id) {
-		t.Error(set)
+	if id, _ := gtid.ParseID(gtid.MySQL, "3e11fa47-71ca-11e1-9e33-c80aa9429562:9"); !c.Executed.Contains(id) {
+		t.Error(c.Executed)
 	}
 }

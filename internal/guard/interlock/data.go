@@ -5,6 +5,8 @@ package interlock
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 )
@@ -14,6 +16,64 @@ var (
 	ErrUnique  = errors.New("the target has transactions that the survivor lacks")
 	ErrUnknown = errors.New("what target and survivor have cannot be compared")
 )
+
+// CoversState is Covers with what MariaDB's positions leave out: of two servers
+// that have written into one domain, a position has only the last number. A
+// target's own transaction with a lower number than the survivor's last one is
+// told by gtid_binlog_state, which has a number for each server. A survivor whose
+// log was begun anew may lack an old server's: that is not known, and refuses.
+func CoversState(survivor, target State) error {
+	if err := Covers(survivor.GTIDs, target.GTIDs); err != nil { //check:interlock-positions
+		return err
+	}
+	if target.GTIDs.Flavor() != gtid.MariaDB {
+		return nil
+	}
+	has, err := streams(survivor.BinlogState)
+	if err != nil {
+		return err
+	}
+	wants, err := streams(target.BinlogState)
+	if err != nil {
+		return err
+	}
+	if len(wants) == 0 { //check:interlock-no-streams
+		return fmt.Errorf("%w: nobody has read which server has written what of %s", ErrUnknown, target.GTIDs)
+	}
+	for k, seq := range wants {
+		if has[k] < seq { //check:interlock-unique-stream
+			return fmt.Errorf("%w: %d-%d-%d, of which the survivor has seen %d", ErrUnique, k[0], k[1], seq, has[k])
+		}
+	}
+	return nil
+}
+
+// streams reads a gtid_binlog_state: the last number of each (domain, server).
+func streams(text string) (map[[2]uint32]uint64, error) {
+	found := map[[2]uint32]uint64{}
+	if text == "" {
+		return found, nil
+	}
+	ids, err := gtid.ParseList(text)
+	if err != nil { //check:interlock-streams-unread
+		return nil, fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	for _, id := range ids {
+		k := [2]uint32{id.Domain, id.Server}
+		found[k] = max(found[k], id.Seq)
+	}
+	return found, nil
+}
+
+// BinlogState writes what streams reads.
+func BinlogState(ids []gtid.ID) string {
+	list := make([]string, len(ids))
+	for i, id := range ids {
+		list[i] = id.String()
+	}
+	slices.Sort(list)
+	return strings.Join(list, ",")
+}
 
 // Covers returns nil only if everything in target is proven to be in survivor.
 // A machine known to hold no data is not asked about here: a set without flavor

@@ -246,7 +246,7 @@ func judgeData(survivors []Health, a Ask) []Reason {
 	}
 	code, details := UniqueData, []string{}
 	for _, h := range survivors {
-		err := Covers(h.State.GTIDs, a.Local.GTIDs)
+		err := CoversState(h.State, a.Local)
 		if err == nil { //allow:interlock-covers
 			return nil
 		}
@@ -304,7 +304,7 @@ func FromServer(s mysqld.State) State {
 		state.Server = fmt.Sprint(s.ServerID)
 	}
 	if s.Untracked == "" { //allow:interlock-untracked
-		state.GTIDs = s.Executed
+		state.GTIDs, state.BinlogState = s.Executed, BinlogState(s.BinlogState)
 	}
 	switch {
 	case kind == fact.ServerReplica:

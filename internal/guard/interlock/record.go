@@ -163,6 +163,9 @@ type State struct {
 	Replicas []string `json:"replicas,omitempty"`
 	// GTIDs is everything committed; without flavor: nobody has read it.
 	GTIDs gtid.Set `json:"gtids"`
+	// BinlogState is MariaDB's gtid_binlog_state, "DOMAIN-SERVER-SEQ,…": the
+	// last of each (domain, server), which GTIDs does not have.
+	BinlogState string `json:"binlog_state,omitempty"`
 	// NoData: there is provably no data on the machine.
 	NoData bool `json:"no_data,omitempty"`
 }
