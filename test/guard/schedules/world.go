@@ -22,6 +22,7 @@ type machine struct {
 	key     ed25519.PrivateKey
 	up      bool // its server runs
 	gone    bool // a command of the guard has taken it down
+	dead    bool // it has lost power, and its guard with it
 	busy    bool // its guard's mutex is taken
 	stuck   bool // its replication does not run
 	have    int  // transactions 1 to have
@@ -142,7 +143,7 @@ func (w *world) mishap() {
 		if m.up && !m.busy {
 			m.up = false
 			w.note(Event{Kind: Crash, Machine: i})
-		} else if !m.up && !m.gone {
+		} else if !m.up && !m.gone && !m.dead {
 			m.up = true
 			w.note(Event{Kind: Recover, Machine: i})
 		}
@@ -159,6 +160,24 @@ func (w *world) mishap() {
 	}
 }
 
+// blackout is the end of a machine, server and guard: nothing of it is heard
+// any more.
+func (w *world) blackout() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	i := w.rnd.IntN(size)
+	if m := &w.machines[i]; !m.busy && m.running == 0 && !m.gone {
+		m.up, m.dead = false, true
+		w.note(Event{Kind: Crash, Machine: i})
+	}
+}
+
+func (w *world) isDead(i int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.machines[i].dead
+}
+
 // heal lets everything be well that no command has taken down, so that a
 // schedule does not spend its time in a broken set.
 func (w *world) heal() {
@@ -166,7 +185,7 @@ func (w *world) heal() {
 	defer w.mu.Unlock()
 	for i := range w.machines {
 		m := &w.machines[i]
-		if m.stuck = false; !m.up && !m.gone {
+		if m.stuck = false; !m.up && !m.gone && !m.dead {
 			m.up = true
 			w.note(Event{Kind: Recover, Machine: i})
 		}
@@ -177,7 +196,7 @@ func (w *world) heal() {
 func (w *world) take(i int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.machines[i].busy {
+	if w.machines[i].busy || w.machines[i].dead || w.machines[i].running > 0 { // an earlier agent's command
 		return false
 	}
 	w.machines[i].busy = true
