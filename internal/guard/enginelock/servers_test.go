@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,6 +45,8 @@ func TestServers(t *testing.T) {
 		if j, err := server.Start(t.Context(), d, server.Options{DataDir: dir, Timeout: 3 * time.Second}); err == nil {
 			t.Error("a server has started on locked files")
 			_ = j.Stop(context.Background())
+		} else if !strings.Contains(strings.ToLower(err.Error()), "lock") {
+			t.Errorf("it has not started for another reason: %v", err)
 		}
 		if err := held.Close(); err != nil {
 			t.Fatal(err)
