@@ -77,7 +77,7 @@ func startOthers() (socket string, end func(), err error) {
 // call is what the world asks of the other machines.
 type call struct {
 	Distribution string
-	Endpoint     string // of etcd
+	Endpoints    []string // of etcd
 	Prefix       string
 	Do           string // later: "kill-replica", "silence-replica"
 }
@@ -145,7 +145,7 @@ func serveSet(t *testing.T, conn net.Conn) {
 // publish is the guard of another machine, as far as its set sees it.
 func publish(ctx context.Context, t *testing.T, c call, id string, n *topology.Node, silent chan struct{}) {
 	client, err := interlock.Open(interlock.Options{
-		Endpoints: []string{c.Endpoint}, Prefix: c.Prefix, Set: setName, Machine: id, BootID: "boot", Key: keyOf(id),
+		Endpoints: c.Endpoints, Prefix: c.Prefix, Set: setName, Machine: id, BootID: "boot", Key: keyOf(id),
 		Keys: manifestKeys(t), StateFile: filepath.Join(t.TempDir(), "interlock"),
 	})
 	if err != nil {

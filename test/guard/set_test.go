@@ -39,7 +39,8 @@ func manifestKeys(t testing.TB) []seal.Key {
 // and a real etcd.
 type trio struct {
 	*machine
-	etcd            *etcdtest.Server
+	etcd            *etcdtest.Server // nil if there are three
+	three           *etcdtest.Trio
 	conn            net.Conn
 	in              *json.Decoder
 	source, replica *sql.DB // the other machines' servers
@@ -47,27 +48,40 @@ type trio struct {
 	own             *topology.Node // the machine's own server
 }
 
-// newTrio starts all three: the machine's own server is a replica.
-func newTrio(t *testing.T, d server.Distribution) *trio {
+// newTrio starts all three: the machine's own server is a replica. With a
+// network etcd has three servers, each in a network namespace.
+func newTrio(t *testing.T, d server.Distribution, network bool) *trio {
 	m := newMachine(t, d)
-	// In memory: etcd syncs every change, and the machines keep the disk busy.
-	memory := m.dir + "/etcd"
-	if err := os.Mkdir(memory, 0o700); err != nil {
+	x := &trio{machine: m}
+	var endpoints []string
+	if network {
+		x.three = etcdtest.StartTrio(t)
+		endpoints = x.three.Endpoints()
+	} else {
+		// In memory: etcd syncs every change, and the machines keep the disk busy.
+		memory := m.dir + "/etcd"
+		if err := os.Mkdir(memory, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		m.run("mount", "-t", "tmpfs", "none", memory)
+		t.Cleanup(func() { _ = unix.Unmount(memory, unix.MNT_DETACH) })
+		x.etcd = etcdtest.StartIn(t, memory)
+		endpoints = []string{x.etcd.Endpoint}
+	}
+	list, err := json.Marshal(endpoints)
+	if err != nil {
 		t.Fatal(err)
 	}
-	m.run("mount", "-t", "tmpfs", "none", memory)
-	t.Cleanup(func() { _ = unix.Unmount(memory, unix.MNT_DETACH) })
-	x := &trio{machine: m, etcd: etcdtest.StartIn(t, memory)}
 	prefix := "/" + strings.ReplaceAll(t.Name(), "/", "-")
-	m.config += fmt.Sprintf("interlock: {set: %s, endpoints: [%q], prefix: %q, timeout: 3s, health_ttl: 3s, intent_ttl: 3s, max_lag: 5s, pace: {operations: 1000}}\n"+
-		"keys: [{name: alice, roles: [manifest], key: %q}]\n", setName, x.etcd.Endpoint, prefix, publicLine(keyOf("alice")))
+	m.config += fmt.Sprintf("interlock: {set: %s, endpoints: %s, prefix: %q, timeout: 3s, health_ttl: 3s, intent_ttl: 3s, max_lag: 5s, pace: {operations: 1000}}\n"+
+		"keys: [{name: alice, roles: [manifest], key: %q}]\n", setName, list, prefix, publicLine(keyOf("alice")))
 	conn, err := net.Dial("unix", os.Getenv(others)) //nolint:noctx // a local socket
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	x.conn, x.in = conn, json.NewDecoder(bufio.NewReader(conn))
-	a := x.others(call{Distribution: d.Name, Endpoint: x.etcd.Endpoint, Prefix: prefix})
+	a := x.others(call{Distribution: d.Name, Endpoints: endpoints, Prefix: prefix})
 	x.ports = [2]int{a.Source, a.ReplicaPort}
 	x.source, x.replica = x.open(a.Source), x.open(a.ReplicaPort)
 	i := m.start(topology.Args(d, 3)...)
@@ -221,8 +235,10 @@ var setStates = []struct {
 	build func(x *trio) // before join unless it calls join itself
 	allow []attempt
 	code  string
+
+	network bool // etcd is reached by a network of its own
 }{
-	{"replica of a healthy set", func(x *trio) { x.caughtUp(); x.join() }, attempts[:1], "server-replica"},
+	{"replica of a healthy set", func(x *trio) { x.caughtUp(); x.join() }, attempts[:1], "server-replica", false},
 	{"drained replica of a healthy set", func(x *trio) {
 		x.caughtUp()
 		x.join()
@@ -230,32 +246,32 @@ var setStates = []struct {
 		x.settled()
 		x.unmount()
 		x.mount(x.data, x.mnt)
-	}, wholeMachine(), ""},
+	}, wholeMachine(), "", false},
 	{"lagging replica", func(x *trio) {
 		x.caughtUp()
 		x.own.StopReplication(x.t, "SQL_THREAD")
 		x.sql(x.source, "INSERT INTO d.t VALUES (NULL)")
 		x.join()
-	}, nothing, "server-source"}, // it may be the last to have what it has
+	}, nothing, "server-source", false}, // it may be the last to have what it has
 	{"the other replica does not replicate", func(x *trio) {
 		x.sql(x.replica, x.stopReplication())
 		x.join()
-	}, nothing, "server-replica"},
+	}, nothing, "server-replica", false},
 	{"last healthy copy beside the source, stopped", func(x *trio) {
 		x.caughtUp()
 		x.join()
 		x.shutdown()
 		x.others(call{Do: "kill-replica"})
 		x.settled()
-	}, nothing, "interlock:survivor-unhealthy"},
+	}, nothing, "interlock:survivor-unhealthy", false},
 	{"the other replica's guard is silent", func(x *trio) {
 		x.join()
 		x.shutdown()
 		x.others(call{Do: "silence-replica"})
 		time.Sleep(16 * time.Second) // its record expires
-	}, nothing, "interlock:survivor-missing"},
-	{"source", func(x *trio) { x.promote(); x.join() }, nothing, "server-source"},
-	{"source that was stopped, nobody promoted", func(x *trio) { x.promote(); x.join(); x.shutdown(); x.settled() }, nothing, "interlock:is-source"},
+	}, nothing, "interlock:survivor-missing", false},
+	{"source", func(x *trio) { x.promote(); x.join() }, nothing, "server-source", false},
+	{"source that was stopped, nobody promoted", func(x *trio) { x.promote(); x.join(); x.shutdown(); x.settled() }, nothing, "interlock:is-source", false},
 	{"stopped replica with a transaction of its own", func(x *trio) {
 		x.caughtUp()
 		x.own.ReadOnly(x.t, false)
@@ -264,7 +280,7 @@ var setStates = []struct {
 		x.join()
 		x.shutdown()
 		x.settled()
-	}, inPlace, "interlock:unique-data"},
+	}, inPlace, "interlock:unique-data", false},
 	{"stopped replica with a transaction of its own, below the source's last", func(x *trio) {
 		x.caughtUp()
 		x.own.ReadOnly(x.t, false)
@@ -276,7 +292,7 @@ var setStates = []struct {
 		x.join()
 		x.shutdown()
 		x.settled()
-	}, inPlace, "interlock:unique-data"},
+	}, inPlace, "interlock:unique-data", false},
 	{"replica that was killed", func(x *trio) {
 		x.caughtUp()
 		x.join()
@@ -284,34 +300,35 @@ var setStates = []struct {
 			x.t.Fatal(err)
 		}
 		x.settled()
-	}, inPlace, "interlock:unknown-data"},
+	}, inPlace, "interlock:unknown-data", false},
 	{"data of a server that the guard has never seen", func(x *trio) {
 		x.shutdown()
 		x.join()
-	}, inPlace, "interlock:unknown-data"},
-	{"etcd killed", func(x *trio) { x.caughtUp(); x.join(); x.shutdown(); x.settled(); x.etcd.Kill() }, nothing, "interlock-unavailable"},
+	}, inPlace, "interlock:unknown-data", false},
+	{"etcd killed", func(x *trio) { x.caughtUp(); x.join(); x.shutdown(); x.settled(); x.etcd.Kill() }, nothing, "interlock-unavailable", false},
 	{"etcd hangs", func(x *trio) {
 		x.caughtUp()
 		x.join()
 		x.shutdown()
 		x.settled()
 		x.signal(x.etcd.PID(), unix.SIGSTOP)
-	}, nothing, "interlock-unavailable"},
-	{"no manifest", func(x *trio) { x.guard(); x.shutdown() }, nothing, "interlock:no-manifest"},
+	}, nothing, "interlock-unavailable", false},
+	{"network down", func(x *trio) { x.caughtUp(); x.join(); x.shutdown(); x.settled(); x.three.CutClients(x.t) }, nothing, "interlock-unavailable", true},
+	{"no manifest", func(x *trio) { x.guard(); x.shutdown() }, nothing, "interlock:no-manifest", false},
 	{"not in the manifest", func(x *trio) {
 		x.guard()
 		self := x.agent.Status(x.t.Context()).Machine
 		self.MachineID = strings.Repeat("d", 32)
 		x.manifest(self, 1)
 		x.shutdown()
-	}, nothing, "interlock:not-a-member"},
+	}, nothing, "interlock:not-a-member", false},
 	{"another member is leaving", func(x *trio) {
 		x.caughtUp()
 		x.join()
 		x.shutdown()
 		x.settled()
 		x.leaving(replicaID)
-	}, nothing, "interlock:disruption"},
+	}, nothing, "interlock:disruption", false},
 }
 
 // wholeMachine are the attempts that a mounted data disk allows.
@@ -343,7 +360,7 @@ func TestSetAttempts(t *testing.T) {
 	for i, s := range setStates {
 		for _, d := range distributions(t, i < 2) {
 			t.Run(strings.ReplaceAll(s.name, " ", "-")+"/"+d.Name, func(t *testing.T) {
-				x := newTrio(t, d)
+				x := newTrio(t, d, s.network)
 				s.build(x)
 				found := false
 				for _, a := range attempts {

@@ -168,6 +168,7 @@ func (s *Server) wait(t testing.TB) {
 type Trio struct {
 	Servers [3]*Server
 	links   [3]string // the peers' side, on the host
+	clients [3]string // the clients' side
 }
 
 // StartTrio builds namespaces and bridges and starts three servers. Names and
@@ -217,7 +218,7 @@ func StartTrio(t testing.TB) *Trio {
 			run("-n", ns, "addr", "add", fmt.Sprintf("198.%d.%d.%d/24", second, net, 10+i), "dev", kind)
 			run("-n", ns, "link", "set", kind, "up")
 		}
-		r.links[i] = fmt.Sprintf("lp%d%s", i, tag)
+		r.links[i], r.clients[i] = fmt.Sprintf("lp%d%s", i, tag), fmt.Sprintf("lc%d%s", i, tag)
 		client, peer := fmt.Sprintf("http://198.18.%d.%d:2379", net, 10+i), fmt.Sprintf("http://198.19.%d.%d:2380", net, 10+i)
 		s := &Server{Endpoint: client, dir: filepath.Join(dir, fmt.Sprintf("m%d", i))}
 		s.argv = []string{"ip", "netns", "exec", ns, path, "--name", fmt.Sprintf("m%d", i), "--data-dir", s.dir, "--log-level", "panic",
@@ -264,14 +265,22 @@ func (r *Trio) Endpoints() (list []string) {
 }
 
 // Cut parts a server from its peers; clients still reach it.
-func (r *Trio) Cut(t testing.TB, i int) { r.link(t, i, "down") }
+func (r *Trio) Cut(t testing.TB, i int) { r.link(t, r.links[i], "down") }
 
 // Heal undoes Cut.
-func (r *Trio) Heal(t testing.TB, i int) { r.link(t, i, "up") }
+func (r *Trio) Heal(t testing.TB, i int) { r.link(t, r.links[i], "up") }
 
-func (r *Trio) link(t testing.TB, i int, to string) {
+// CutClients parts clients from all servers, which go on among themselves.
+func (r *Trio) CutClients(t testing.TB) {
 	t.Helper()
-	if out, err := exec.CommandContext(context.Background(), "ip", "link", "set", r.links[i], to).CombinedOutput(); err != nil {
+	for _, name := range r.clients {
+		r.link(t, name, "down")
+	}
+}
+
+func (r *Trio) link(t testing.TB, name, to string) {
+	t.Helper()
+	if out, err := exec.CommandContext(context.Background(), "ip", "link", "set", name, to).CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
 }
