@@ -52,7 +52,7 @@ type mutant struct {
 }
 
 func main() {
-	match := flag.String("match", "", "only checks whose name matches this regular expression")
+	match := flag.String("match", "", "only checks whose FILE:NAME matches this regular expression")
 	list := flag.Bool("list", false, "list the checks and end")
 	flag.Parse()
 	if err := run(*match, *list); err != nil {
@@ -72,7 +72,7 @@ func run(match string, list bool) error {
 	}
 	survived, tried := 0, 0
 	for _, m := range all {
-		if !want.MatchString(m.name) {
+		if !want.MatchString(m.file + ":" + m.name) {
 			continue
 		}
 		if list {
