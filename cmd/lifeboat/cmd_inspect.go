@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/inspect"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
 	"github.com/lifeboat-db/lifeboat/internal/ui"
@@ -60,10 +61,10 @@ what lies before that place, and the error says where it is.
 func runInspect(ctx context.Context, o *inspectOptions, out io.Writer) error {
 	memory, err := ui.ParseBytes(o.memory)
 	if err != nil {
-		return &replay.Error{Class: replay.Usage, Err: fmt.Errorf("--memory: %w", err)}
+		return &fault.Error{Class: fault.Usage, Err: fmt.Errorf("--memory: %w", err)}
 	}
 	if o.top < 0 {
-		return &replay.Error{Class: replay.Usage, Err: fmt.Errorf("--top %d: it takes 0 or more", o.top)}
+		return &fault.Error{Class: fault.Usage, Err: fmt.Errorf("--top %d: it takes 0 or more", o.top)}
 	}
 	o.Memory, o.Top = memory, o.top
 	if o.top == 0 {

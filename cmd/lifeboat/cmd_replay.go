@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
 	"github.com/lifeboat-db/lifeboat/internal/ui"
 )
@@ -50,7 +51,7 @@ same command again: it goes on where it was.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Files = args
 			if cmd.Flags().Changed("workers") && o.Workers == 0 {
-				return &replay.Error{Class: replay.Usage, Err: errors.New("--workers 0: it takes at least 1")}
+				return &fault.Error{Class: fault.Usage, Err: errors.New("--workers 0: it takes at least 1")}
 			}
 			return runReplay(cmd.Context(), &o, cmd.OutOrStdout())
 		},
@@ -73,14 +74,14 @@ same command again: it goes on where it was.
 func runReplay(ctx context.Context, o *replayOptions, out io.Writer) error {
 	memory, err := ui.ParseBytes(o.memory)
 	if err != nil {
-		return &replay.Error{Class: replay.Usage, Err: fmt.Errorf("--memory: %w", err)}
+		return &fault.Error{Class: fault.Usage, Err: fmt.Errorf("--memory: %w", err)}
 	}
 	if memory == 0 {
-		return &replay.Error{Class: replay.Usage, Err: errors.New("--memory 0: it takes at least 16MiB")}
+		return &fault.Error{Class: fault.Usage, Err: errors.New("--memory 0: it takes at least 16MiB")}
 	}
 	o.Memory = memory
 	if o.mode != "net-change" {
-		return &replay.Error{Class: replay.Usage, Err: fmt.Errorf("--mode %q: this version knows net-change only", o.mode)}
+		return &fault.Error{Class: fault.Usage, Err: fmt.Errorf("--mode %q: this version knows net-change only", o.mode)}
 	}
 	if o.defaultsFile != "" {
 		if o.Target, err = targetFromDefaults(o.defaultsFile, o.Target); err != nil {

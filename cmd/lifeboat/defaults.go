@@ -8,7 +8,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
-	"github.com/lifeboat-db/lifeboat/internal/replay"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 )
 
 // targetFromDefaults builds a data source name from the [client] group of an
@@ -17,14 +17,14 @@ import (
 func targetFromDefaults(path, dsn string) (string, error) {
 	opts, err := readDefaults(path)
 	if err != nil {
-		return "", &replay.Error{Class: replay.Storage, Err: fmt.Errorf("--defaults-file: %w", err), Hint: "check the name of the file and whether this user may read it"}
+		return "", &fault.Error{Class: fault.Storage, Err: fmt.Errorf("--defaults-file: %w", err), Hint: "check the name of the file and whether this user may read it"}
 	}
 	if dsn == "" {
 		dsn = "/"
 	}
 	cfg, err := mysql.ParseDSN(dsn)
 	if err != nil {
-		return "", &replay.Error{Class: replay.Usage, Err: fmt.Errorf("--target %w", err)}
+		return "", &fault.Error{Class: fault.Usage, Err: fmt.Errorf("--target %w", err)}
 	}
 	if cfg.User == "" {
 		cfg.User = opts["user"]

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/lifeboat-db/lifeboat/internal/replay"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 )
 
 // version is set by the linker.
@@ -46,7 +46,7 @@ end what it has proven.
 	root.AddCommand(inspectCommand())
 	root.AddCommand(demoCommand())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return &replay.Error{Class: replay.Usage, Err: err}
+		return &fault.Error{Class: fault.Usage, Err: err}
 	})
 	err := root.ExecuteContext(ctx)
 	if err != nil {
@@ -81,19 +81,12 @@ func exitCode(ctx context.Context, err error) int {
 		return 0
 	}
 	if ctx.Err() != nil {
-		return 130
+		return int(fault.Stopped)
 	}
-	var e *replay.Error
-	if !errors.As(err, &e) {
-		if isUsage(err) {
-			return 2
-		}
-		return 1
+	if isUsage(err) {
+		return int(fault.Usage)
 	}
-	return map[replay.Class]int{
-		replay.Failed: 1, replay.Usage: 2, replay.Interrupted: 3, replay.VerifyFailed: 4, replay.Gap: 5,
-		replay.Busy: 7, replay.Storage: 8, replay.NoSpace: 9,
-	}[e.Class]
+	return int(fault.ClassOf(err))
 }
 
 // isUsage recognises cobra's own errors about commands and arguments, which

@@ -32,7 +32,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lifeboat-db/lifeboat/internal/replay"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 )
 
@@ -83,11 +83,11 @@ func (o *Options) Validate() error {
 }
 
 func usagef(format string, args ...any) error {
-	return &replay.Error{Class: replay.Usage, Err: fmt.Errorf(format, args...)}
+	return &fault.Error{Class: fault.Usage, Err: fmt.Errorf(format, args...)}
 }
 
 // Run shows a recovery. It returns nil only if every table came back as it
-// was; if one did not, a replay.Error of class VerifyFailed. The report holds
+// was; if one did not, a fault.Error of class VerifyFailed. The report holds
 // what there was until an error. Servers and files are gone when it returns,
 // whatever it returns; with Keep the files stay.
 func Run(ctx context.Context, opt Options) (rep *Report, err error) {
@@ -139,8 +139,8 @@ func choose(opt Options) (server.Distribution, error) {
 		}
 		names = append(names, d.Name)
 	}
-	return server.Distribution{}, &replay.Error{
-		Class: replay.Failed,
+	return server.Distribution{}, &fault.Error{
+		Class: fault.Failed,
 		Err:   fmt.Errorf("no such server is installed (%s); there is %s", wanted(opt), strings.Join(names, ", ")),
 		Hint:  "run `make servers`, or set LIFEBOAT_MYSQLD=/path/to/mysqld",
 	}
@@ -200,10 +200,10 @@ func (d *demo) fate() string {
 // verdict is nil when everything came back.
 func verdict(rep *Report) error {
 	if n := unequal(rep.Tables); n > 0 {
-		return &replay.Error{Class: replay.VerifyFailed, Err: fmt.Errorf("%d of %d tables did not come back as they were", n, len(rep.Tables))}
+		return &fault.Error{Class: fault.VerifyFailed, Err: fmt.Errorf("%d of %d tables did not come back as they were", n, len(rep.Tables))}
 	}
 	if rep.Serial != nil && !rep.Serial.Equal {
-		return &replay.Error{Class: replay.VerifyFailed, Err: errors.New("mysqlbinlog | mysql did not bring every table back (lifeboat did)")}
+		return &fault.Error{Class: fault.VerifyFailed, Err: errors.New("mysqlbinlog | mysql did not bring every table back (lifeboat did)")}
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lifeboat-db/lifeboat/internal/replay"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
 )
@@ -74,7 +74,7 @@ func TestSpoiledRowIsFound(t *testing.T) {
 		return err
 	}
 	rep, out, left, err := run(t, t.Context(), Options{Distribution: d.Name, sabotage: spoil})
-	if replay.ClassOf(err) != replay.VerifyFailed {
+	if fault.ClassOf(err) != fault.VerifyFailed {
 		t.Fatalf("error is %v\n%s", err, out)
 	}
 	if len(left) > 0 {
@@ -153,11 +153,11 @@ func TestChoice(t *testing.T) {
 		t.Errorf("without a server the error is %v", err)
 	}
 	_, err = Run(t.Context(), Options{Distribution: "oracle-23"})
-	if replay.ClassOf(err) != replay.Failed || !strings.Contains(err.Error(), "make servers") {
+	if fault.ClassOf(err) != fault.Failed || !strings.Contains(err.Error(), "make servers") {
 		t.Errorf("with a server that is not there the error is %v", err)
 	}
 	for _, opt := range []Options{{Flavor: "postgres"}, {Transactions: -1}, {Workers: -1}} {
-		if _, err := Run(t.Context(), opt); replay.ClassOf(err) != replay.Usage {
+		if _, err := Run(t.Context(), opt); fault.ClassOf(err) != fault.Usage {
 			t.Errorf("%+v: error is %v", opt, err)
 		}
 	}

@@ -61,6 +61,7 @@ import (
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
 )
@@ -118,12 +119,12 @@ func points(opt *Options) (start replay.Start, stop replay.Stop, err error) {
 }
 
 func explain(ctx context.Context, err error) error {
-	var e *replay.Error
+	var e *fault.Error
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return &replay.Error{Class: replay.Interrupted, Err: fmt.Errorf("interrupted (%w)", context.Cause(ctx))}
+		return &fault.Error{Class: fault.Interrupted, Err: fmt.Errorf("interrupted (%w)", context.Cause(ctx))}
 	case errors.As(err, &e):
 		return err
 	default:

@@ -3,6 +3,7 @@ package inspect
 import (
 	"fmt"
 
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
 )
 
@@ -54,9 +55,9 @@ func (o *Options) Validate() error {
 }
 
 func usagef(format string, args ...any) error {
-	return &replay.Error{Class: replay.Usage, Err: fmt.Errorf(format, args...)}
+	return &fault.Error{Class: fault.Usage, Err: fmt.Errorf(format, args...)}
 }
 
 func gapf(hint, format string, args ...any) error {
-	return &replay.Error{Class: replay.Gap, Err: fmt.Errorf(format, args...), Hint: hint}
+	return &fault.Error{Class: fault.Gap, Err: fmt.Errorf(format, args...), Hint: hint}
 }

@@ -17,9 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/inspect"
-	"github.com/lifeboat-db/lifeboat/internal/replay"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
 	"github.com/lifeboat-db/lifeboat/internal/ui"
@@ -414,7 +414,7 @@ func TestCutOff(t *testing.T) {
 		s.exec("INSERT INTO shop.visits VALUES ('later')")
 		later := s.logs(first)[1]
 		_, err = inspect.Run(t.Context(), inspect.Options{Files: []string{later, path}})
-		if replay.ClassOf(err) != replay.Gap {
+		if fault.ClassOf(err) != fault.Gap {
 			t.Errorf("a file that is cut off in the middle of the log: %v, want a gap", err)
 		}
 	})
@@ -489,22 +489,22 @@ func checkErrors(t *testing.T, files []string, all *inspect.Report) {
 	file, _, _ := strings.Cut(all.Largest[0].Position, ":")
 	for _, c := range []struct {
 		o     inspect.Options
-		class replay.Class
+		class fault.Class
 	}{
-		{inspect.Options{}, replay.Usage},
-		{inspect.Options{Files: files, Memory: 1}, replay.Usage},
-		{inspect.Options{Files: files, From: "auto"}, replay.Usage},
-		{inspect.Options{Files: files, Until: "2024-01-01 00:00:00"}, replay.Usage},
-		{inspect.Options{Files: files, From: fmt.Sprintf("%s:%d", file, pos+20)}, replay.Gap},
-		{inspect.Options{Files: files, Until: fmt.Sprintf("%s:%d", file, pos+20)}, replay.Gap},
-		{inspect.Options{Files: files, Until: "nosuchfile.000001:4"}, replay.Gap},
-		{inspect.Options{Files: files, Until: "2100-01-01T00:00:00Z"}, replay.Gap},
-		{inspect.Options{Files: []string{files[0], files[2]}}, replay.Gap},
-		{inspect.Options{Files: []string{os.DevNull}}, replay.Failed},
+		{inspect.Options{}, fault.Usage},
+		{inspect.Options{Files: files, Memory: 1}, fault.Usage},
+		{inspect.Options{Files: files, From: "auto"}, fault.Usage},
+		{inspect.Options{Files: files, Until: "2024-01-01 00:00:00"}, fault.Usage},
+		{inspect.Options{Files: files, From: fmt.Sprintf("%s:%d", file, pos+20)}, fault.Gap},
+		{inspect.Options{Files: files, Until: fmt.Sprintf("%s:%d", file, pos+20)}, fault.Gap},
+		{inspect.Options{Files: files, Until: "nosuchfile.000001:4"}, fault.Gap},
+		{inspect.Options{Files: files, Until: "2100-01-01T00:00:00Z"}, fault.Gap},
+		{inspect.Options{Files: []string{files[0], files[2]}}, fault.Gap},
+		{inspect.Options{Files: []string{os.DevNull}}, fault.Failed},
 	} {
 		_, err := inspect.Run(t.Context(), c.o)
-		if err == nil || replay.ClassOf(err) != c.class {
-			t.Errorf("%+v: %v (class %d), want class %d", c.o, err, replay.ClassOf(err), c.class)
+		if err == nil || fault.ClassOf(err) != c.class {
+			t.Errorf("%+v: %v (class %d), want class %d", c.o, err, fault.ClassOf(err), c.class)
 		}
 	}
 }
@@ -527,7 +527,7 @@ func TestDamage(t *testing.T) {
 	data[pos+60] ^= 0x40
 	must(t, os.WriteFile(path, data, 0o600))
 	rep, err := inspect.Run(t.Context(), inspect.Options{Files: []string{path}})
-	if replay.ClassOf(err) != replay.Failed || rep == nil || rep.Complete || rep.Transactions.Total != 4 || rep.To != fifth.Position {
+	if fault.ClassOf(err) != fault.Failed || rep == nil || rep.Complete || rep.Transactions.Total != 4 || rep.To != fifth.Position {
 		t.Errorf("damage at %d: %v, %+v; want a report of 4 transactions, to %s", pos+60, err, rep, fifth.Position)
 	}
 }

@@ -28,16 +28,21 @@ const module = "github.com/lifeboat-db/lifeboat/"
 var rooms = map[string]int{
 	"internal/gtid":      0,
 	"internal/collation": 0,
+	"internal/fault":     0,
 
-	"internal/binlog": 1,
-	"internal/dbconn": 1,
+	"internal/binlog":     1,
+	"internal/dbconn":     1,
+	"internal/repository": 1,
 
 	"internal/rowimage": 2,
 	"internal/schema":   2,
 	"internal/txn":      2,
+	"internal/stream":   2,
 
 	"internal/netchange":  3,
 	"internal/checkpoint": 3,
+	"internal/archive":    3,
+	"internal/backup":     3,
 
 	"internal/applier": 4,
 	"internal/verify":  4,
@@ -46,12 +51,15 @@ var rooms = map[string]int{
 
 	"internal/inspect": 6,
 
-	"internal/server": rim,
-	"internal/ui":     rim,
-	"internal/layers": rim,
-	"internal/guard":  rim, // what it may import is less: see cmd/lifeboat-guard
+	"internal/server":  rim,
+	"internal/ui":      rim,
+	"internal/config":  rim,
+	"internal/metrics": rim,
+	"internal/layers":  rim,
+	"internal/guard":   rim, // what it may import is less: see cmd/lifeboat-guard
 
-	"internal/demo": tours,
+	"internal/demo":    tours,
+	"internal/restore": tours,
 
 	"bench": wiring,
 	"cmd":   wiring,

@@ -11,6 +11,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/checkpoint"
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 )
 
@@ -61,7 +62,7 @@ func (r *runner) announce(ctx context.Context, conn *sql.Conn, j *job, start, en
 	st := &r.state
 	if st.Phase == checkpoint.Window {
 		if end != st.End {
-			return nil, fail(Gap, fmt.Errorf("the checkpoint announces a window from %s to %s, the log gives one from %s to %s", st.Next, st.End, start, end),
+			return nil, fault.New(fault.Gap, fmt.Errorf("the checkpoint announces a window from %s to %s, the log gives one from %s to %s", st.Next, st.End, start, end),
 				"give the same files as before, or more of the same log")
 		}
 		j.number = st.Window
@@ -152,10 +153,10 @@ func (r *runner) undo() {
 func (r *runner) applyError(err error) error {
 	switch {
 	case applier.IsSchemaMismatch(err):
-		return fail(Gap, fmt.Errorf("%w (a table is missing or has other columns than in the log, or the account may not write it)", err),
+		return fault.New(fault.Gap, fmt.Errorf("%w (a table is missing or has other columns than in the log, or the account may not write it)", err),
 			"the server's error log says which; the start may not fit the backup")
 	case dbconn.Classify(err) == dbconn.Conflict:
-		return fail(Gap, fmt.Errorf("%w: the target does not hold the rows that the log begins with", err),
+		return fault.New(fault.Gap, fmt.Errorf("%w: the target does not hold the rows that the log begins with", err),
 			"the start does not fit the backup, or the target was changed since")
 	case dbconn.Classify(err) == dbconn.Privilege:
 		return r.sessionError(err)

@@ -7,6 +7,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/applier"
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/checkpoint"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/netchange"
 	"github.com/lifeboat-db/lifeboat/internal/rowimage"
 )
@@ -501,7 +502,7 @@ func (j *job) checkUnsafe(done map[uint32]bool) error {
 		for _, u := range lane {
 			v, ok := u.(*verbatimUnit)
 			if ok && v.unsafe() && done[v.chunk|startedBit] && !done[v.chunk] {
-				return fail(Failed, fmt.Errorf("the last run was interrupted in %s: they may be applied, or half applied, or not", v.Describe()),
+				return fault.New(fault.Failed, fmt.Errorf("the last run was interrupted in %s: they may be applied, or half applied, or not", v.Describe()),
 					"restore the backup again and replay anew")
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/checkpoint"
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/txn"
 )
@@ -60,11 +61,11 @@ func (r *runner) barrierError(t *txn.Transaction, err error) error {
 	if applier.Lost(err) || errors.Is(err, context.Canceled) {
 		return binlog.At(t.Position(), err)
 	}
-	class := Failed
+	class := fault.Failed
 	if r.fresh {
-		class = Gap // the first statement of all does not fit the target
+		class = fault.Gap // the first statement of all does not fit the target
 	}
-	return fail(class, fmt.Errorf("%s: %w", t.Position(), err),
+	return fault.New(class, fmt.Errorf("%s: %w", t.Position(), err),
 		"the statement went well on the source: the start may not fit the backup, or the target's version refuses it")
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/checkpoint"
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 )
 
@@ -19,7 +20,7 @@ func (r *runner) open(ctx context.Context) (err error) {
 		return LogError(err)
 	}
 	if r.cfg, err = dbconn.Config(r.opt.Target); err != nil {
-		return fail(Usage, err, "")
+		return fault.New(fault.Usage, err, "")
 	}
 	if r.db, err = dbconn.Open(r.cfg); err != nil {
 		return err
@@ -36,7 +37,7 @@ func (r *runner) open(ctx context.Context) (err error) {
 	r.rep.Target = r.srv.String()
 	r.d = dialect{r.srv.Flavor, r.srv.ServerID}
 	if r.srv.Flavor != r.set.Flavor() {
-		return fail(Failed, fmt.Errorf("the log is %s's (written by %s), the target is %s", r.set.Flavor(),
+		return fault.New(fault.Failed, fmt.Errorf("the log is %s's (written by %s), the target is %s", r.set.Flavor(),
 			r.set.Files[0].Format.ServerVersion, r.srv), "replay into a server of the same vendor")
 	}
 	return r.lock(ctx)
@@ -68,9 +69,9 @@ const gipkVariable = "show_gipk_in_create_table_and_information_schema"
 
 func connectError(err error) error {
 	if dbconn.Classify(err) == dbconn.Privilege {
-		return fail(Storage, fmt.Errorf("connect to the target: %w", err), "check the account and its password")
+		return fault.New(fault.Storage, fmt.Errorf("connect to the target: %w", err), "check the account and its password")
 	}
-	return fail(Failed, fmt.Errorf("connect to the target: %w", err), "is the server running, and is the address right?")
+	return fault.New(fault.Failed, fmt.Errorf("connect to the target: %w", err), "is the server running, and is the address right?")
 }
 
 // lock keeps a second run away. The lock belongs to the connection: it goes
@@ -89,7 +90,7 @@ func (r *runner) lock(ctx context.Context) error {
 	}
 	var holder sql.NullInt64
 	_ = r.control.QueryRowContext(ctx, "SELECT IS_USED_LOCK('lifeboat.replay')").Scan(&holder)
-	return fail(Busy, fmt.Errorf("another lifeboat run holds this target (its connection id is %d)", holder.Int64),
+	return fault.New(fault.Busy, fmt.Errorf("another lifeboat run holds this target (its connection id is %d)", holder.Int64),
 		"wait for it; if it is dead and the connection stays, as behind a cut network, KILL it")
 }
 
@@ -111,7 +112,7 @@ func (r *runner) checkWritable(ctx context.Context) error {
 	for _, name := range []string{"super_read_only", "innodb_read_only"} {
 		v, err := dbconn.Variable(ctx, r.control, name)
 		if err == nil && (v == "ON" || v == "1") {
-			return fail(Failed, fmt.Errorf("the target has %s=ON: nothing can be written", name), "SET GLOBAL "+name+" = OFF, or choose another target")
+			return fault.New(fault.Failed, fmt.Errorf("the target has %s=ON: nothing can be written", name), "SET GLOBAL "+name+" = OFF, or choose another target")
 		}
 	}
 	return nil
@@ -131,9 +132,9 @@ func (r *runner) checkPacket(ctx context.Context) error {
 	}
 	const most = 1 << 30
 	if need > most {
-		return fail(Failed, fmt.Errorf("the log holds an event of %d bytes, which no statement can carry", r.plan.maxEvent), "replay this part with mysqlbinlog")
+		return fault.New(fault.Failed, fmt.Errorf("the log holds an event of %d bytes, which no statement can carry", r.plan.maxEvent), "replay this part with mysqlbinlog")
 	}
-	return fail(Failed, fmt.Errorf("the log holds an event of %d bytes; the target's max_allowed_packet is %d", r.plan.maxEvent, have),
+	return fault.New(fault.Failed, fmt.Errorf("the log holds an event of %d bytes; the target's max_allowed_packet is %d", r.plan.maxEvent, have),
 		fmt.Sprintf("SET GLOBAL max_allowed_packet = %d", min(most, (need+1<<20)&^(1<<10-1))))
 }
 

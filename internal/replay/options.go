@@ -3,6 +3,8 @@ package replay
 import (
 	"runtime"
 	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 )
 
 // Options say what to replay into what. The zero value of a field that has a
@@ -51,15 +53,15 @@ func (o *Options) setDefaults() {
 func (o *Options) Validate() error {
 	switch {
 	case o.Target == "":
-		return usagef("--target is missing: the server to replay into, e.g. --target 'root@unix(/run/mysqld/mysqld.sock)/'")
+		return fault.Usagef("--target is missing: the server to replay into, e.g. --target 'root@unix(/run/mysqld/mysqld.sock)/'")
 	case len(o.Files) == 0:
-		return usagef("no binary log files given")
+		return fault.Usagef("no binary log files given")
 	case o.Workers < 1 || o.Workers > maxWorkers:
-		return usagef("--workers %d: it takes 1 to %d", o.Workers, maxWorkers)
+		return fault.Usagef("--workers %d: it takes 1 to %d", o.Workers, maxWorkers)
 	case o.Memory < minMemory:
-		return usagef("--memory %d: at least %d bytes", o.Memory, minMemory)
+		return fault.Usagef("--memory %d: at least %d bytes", o.Memory, minMemory)
 	case o.ChunkBytes < 1 || o.ChunkBytes > 64<<20:
-		return usagef("chunk of %d bytes: it takes 1 to %d", o.ChunkBytes, 64<<20)
+		return fault.Usagef("chunk of %d bytes: it takes 1 to %d", o.ChunkBytes, 64<<20)
 	}
 	return nil
 }

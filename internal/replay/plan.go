@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 )
 
@@ -74,19 +75,19 @@ func LogError(err error) error {
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.As(err, &path):
-		return fail(Storage, err, "check the name of the file and whether this user may read it")
+		return fault.New(fault.Storage, err, "check the name of the file and whether this user may read it")
 	case errors.Is(err, binlog.ErrGap):
-		return fail(Gap, err, "give all files of the log, whole")
+		return fault.New(fault.Gap, err, "give all files of the log, whole")
 	case errors.Is(err, binlog.ErrChecksum), errors.Is(err, binlog.ErrCorrupt), errors.Is(err, binlog.ErrTruncated):
-		return fail(Failed, err, "get this file again from where it was archived")
+		return fault.New(fault.Failed, err, "get this file again from where it was archived")
 	case errors.Is(err, binlog.ErrEncrypted):
-		return fail(Failed, err, "decrypt it first: on MySQL read it with mysqlbinlog --read-from-remote-server --raw, on MariaDB likewise")
+		return fault.New(fault.Failed, err, "decrypt it first: on MySQL read it with mysqlbinlog --read-from-remote-server --raw, on MariaDB likewise")
 	case errors.Is(err, binlog.ErrRelayLog):
-		return fail(Failed, err, "give the source's own binary log files")
+		return fault.New(fault.Failed, err, "give the source's own binary log files")
 	case errors.Is(err, binlog.ErrNotBinlog):
-		return fail(Failed, err, "give binary log files, without the .index file")
+		return fault.New(fault.Failed, err, "give binary log files, without the .index file")
 	case errors.Is(err, binlog.ErrUnknown), errors.Is(err, binlog.ErrUnsupported):
-		return fail(Failed, err, "this version of lifeboat cannot replay it; replay up to this position with --until, then go on with mysqlbinlog")
+		return fault.New(fault.Failed, err, "this version of lifeboat cannot replay it; replay up to this position with --until, then go on with mysqlbinlog")
 	default:
 		return err
 	}
@@ -98,16 +99,16 @@ func (p *Plan) findStart(start Start) error {
 	}
 	i := p.set.Index(start.Position.File)
 	if i < 0 {
-		return fail(Gap, fmt.Errorf("start %s: no such file among those given", start.Position), "give the file that the backup names, and all after it")
+		return fault.New(fault.Gap, fmt.Errorf("start %s: no such file among those given", start.Position), "give the file that the backup names, and all after it")
 	}
 	f := p.set.Files[i]
 	if start.Position.Offset > int64(len(f.Data)) {
-		return fail(Gap, fmt.Errorf("start %s: the file has only %d bytes", start.Position, len(f.Data)), "is this the file that the backup names, and whole?")
+		return fault.New(fault.Gap, fmt.Errorf("start %s: the file has only %d bytes", start.Position, len(f.Data)), "is this the file that the backup names, and whole?")
 	}
 	p.fromFile = i
 	p.From = f.At(max(start.Position.Offset, f.First))
 	if f.First > start.Position.Offset && start.Position.Offset != 4 && start.Position.Offset != 0 {
-		return fail(Gap, fmt.Errorf("start %s: lies inside the file's first event", start.Position), "take the position from the backup")
+		return fault.New(fault.Gap, fmt.Errorf("start %s: lies inside the file's first event", start.Position), "take the position from the backup")
 	}
 	return nil
 }
@@ -115,7 +116,7 @@ func (p *Plan) findStart(start Start) error {
 // findStartOfSet starts at the last file before which nothing is missing.
 func (p *Plan) findStartOfSet(have gtid.Set) error {
 	if !have.IsEmpty() && have.Flavor() != p.set.Flavor() {
-		return fail(Gap, fmt.Errorf("start gtid:%s: a %s set, but the log is %s's", have.String(), have.Flavor(), p.set.Flavor()), "take the start from the backup")
+		return fault.New(fault.Gap, fmt.Errorf("start gtid:%s: a %s set, but the log is %s's", have.String(), have.Flavor(), p.set.Flavor()), "take the start from the backup")
 	}
 	p.fromFile = -1
 	for i, h := range p.set.Heads {
@@ -126,9 +127,9 @@ func (p *Plan) findStartOfSet(have gtid.Set) error {
 	if p.fromFile < 0 {
 		first := p.set.Heads[0]
 		if !first.HasPrevious {
-			return fail(Gap, errors.New("the log has no GTIDs to start by"), "name the start as FILE:POSITION")
+			return fault.New(fault.Gap, errors.New("the log has no GTIDs to start by"), "name the start as FILE:POSITION")
 		}
-		return fail(Gap, fmt.Errorf("the log begins after %s, the target has %q: transactions between them are missing",
+		return fault.New(fault.Gap, fmt.Errorf("the log begins after %s, the target has %q: transactions between them are missing",
 			first.Previous.String(), have.String()), "give earlier files too")
 	}
 	f := p.set.Files[p.fromFile]
@@ -143,11 +144,11 @@ func (p *Plan) checkStopFile(stop Stop) error {
 	i := p.set.Index(stop.Position.File)
 	switch {
 	case i < 0:
-		return fail(Gap, fmt.Errorf("stop %s: no such file among those given", stop.Position), "give that file too, and all before it")
+		return fault.New(fault.Gap, fmt.Errorf("stop %s: no such file among those given", stop.Position), "give that file too, and all before it")
 	case i < p.fromFile || i == p.fromFile && stop.Position.Offset < p.From.Offset:
-		return fail(Gap, fmt.Errorf("stop %s lies before the start %s", stop.Position, p.From), "take a later stop, or restore an older backup")
+		return fault.New(fault.Gap, fmt.Errorf("stop %s lies before the start %s", stop.Position, p.From), "take a later stop, or restore an older backup")
 	case stop.Position.Offset > int64(len(p.set.Files[i].Data)):
-		return fail(Gap, fmt.Errorf("stop %s lies beyond the end of the file (%d bytes)", stop.Position, len(p.set.Files[i].Data)), "take a position that the file has, or leave --until out to replay to the end")
+		return fault.New(fault.Gap, fmt.Errorf("stop %s lies beyond the end of the file (%d bytes)", stop.Position, len(p.set.Files[i].Data)), "take a position that the file has, or leave --until out to replay to the end")
 	}
 	return nil
 }
@@ -165,14 +166,14 @@ func (p *Plan) stopOfSet(found []*fileSurvey, stop Stop, have gtid.Set) (Stop, e
 			end = s.file.At(m)
 		}
 		if err := reach.Union(s.ids); err != nil {
-			return stop, fail(Gap, fmt.Errorf("stop %s: %w", stop, err), "take GTIDs of this log")
+			return stop, fault.New(fault.Gap, fmt.Errorf("stop %s: %w", stop, err), "take GTIDs of this log")
 		}
 	}
 	if end.IsZero() {
-		return stop, fail(Gap, fmt.Errorf("stop %s: none of these transactions is in the log behind the start", stop), "take GTIDs of this log, or give later files too")
+		return stop, fault.New(fault.Gap, fmt.Errorf("stop %s: none of these transactions is in the log behind the start", stop), "take GTIDs of this log, or give later files too")
 	}
 	if !reach.ContainsSet(stop.Set) {
-		return stop, fail(Gap, fmt.Errorf("stop %s is not reached: the log and the target together contain %s", stop, reach.String()), "give later files too")
+		return stop, fault.New(fault.Gap, fmt.Errorf("stop %s is not reached: the log and the target together contain %s", stop, reach.String()), "give later files too")
 	}
 	return Stop{Position: end}, nil
 }
@@ -194,10 +195,10 @@ func (p *Plan) checkContinuity(found []*fileSurvey, stop Stop) error {
 		}
 		until := head.Previous.Clone()
 		if err := errors.Join(until.Union(s.before), until.Union(s.ids)); err != nil {
-			return fail(Gap, binlog.At(s.file.At(0), err), "give the files of one log only")
+			return fault.New(fault.Gap, binlog.At(s.file.At(0), err), "give the files of one log only")
 		}
 		if !until.Equal(next.Previous) && (!next.Previous.ContainsSet(until) || !until.ContainsSet(next.Previous)) {
-			return fail(Gap, fmt.Errorf("%w: %s ends with %s, but %s begins after %s", binlog.ErrGap,
+			return fault.New(fault.Gap, fmt.Errorf("%w: %s ends with %s, but %s begins after %s", binlog.ErrGap,
 				s.file.Name, until.String(), p.set.Files[n+1].Name, next.Previous.String()), "give the files between them too")
 		}
 	}
@@ -222,7 +223,7 @@ func (p *Plan) settle(found []*fileSurvey, stop Stop) error {
 		}
 		if s.stop >= 0 {
 			if !s.stopExact {
-				return fail(Gap, fmt.Errorf("stop %s lies inside the transaction that ends at %d", stop, s.stop),
+				return fault.New(fault.Gap, fmt.Errorf("stop %s lies inside the transaction that ends at %d", stop, s.stop),
 					fmt.Sprintf("a replay stops between transactions: take %d or %d", s.stopBefore, s.stop))
 			}
 			last = i
@@ -256,13 +257,13 @@ func (p *Plan) checkStop(found []*fileSurvey, stop Stop) error {
 	case stop.IsEnd() || reached && !stop.Time.IsZero() && p.Transactions > 0:
 		return nil
 	case !stop.Time.IsZero() && reached:
-		return fail(Gap, fmt.Errorf("stop %s lies before the first transaction behind the start, committed at %s",
+		return fault.New(fault.Gap, fmt.Errorf("stop %s lies before the first transaction behind the start, committed at %s",
 			stop, found[0].firstSeen().Format(time.RFC3339Nano)), "take a later stop, or restore an older backup")
 	case !stop.Time.IsZero():
-		return fail(Gap, fmt.Errorf("stop %s lies beyond the end of the log, whose last transaction was committed at %s: later ones may be missing",
+		return fault.New(fault.Gap, fmt.Errorf("stop %s lies beyond the end of the log, whose last transaction was committed at %s: later ones may be missing",
 			stop, found[len(found)-1].lastSeen.Format(time.RFC3339Nano)), "give later files too, or leave --until out to replay to the end")
 	case !reached:
-		return fail(Gap, fmt.Errorf("stop %s is not reached: the log ends at %s", stop, p.To), "give later files too, or leave --until out to replay to the end")
+		return fault.New(fault.Gap, fmt.Errorf("stop %s is not reached: the log ends at %s", stop, p.To), "give later files too, or leave --until out to replay to the end")
 	default:
 		return nil
 	}
@@ -281,7 +282,7 @@ func (p *Plan) checkTarget(found []*fileSurvey, start Start, have gtid.Set) erro
 	for _, s := range found {
 		for _, id := range s.sample {
 			if have.Contains(id) {
-				return fail(Gap, fmt.Errorf("start %s is too early: the target contains transaction %s already, which comes after it", start, id),
+				return fault.New(fault.Gap, fmt.Errorf("start %s is too early: the target contains transaction %s already, which comes after it", start, id),
 					"take the position from the backup, or --from auto")
 			}
 		}
@@ -291,7 +292,7 @@ func (p *Plan) checkTarget(found []*fileSurvey, start Start, have gtid.Set) erro
 		return nil // the log has GTIDs that the target has never seen: nothing to compare
 	}
 	if !have.ContainsSet(before) {
-		return fail(Gap, fmt.Errorf("start %s is too late: before it the log has %s, the target only has %s", start, before.String(), have.String()),
+		return fault.New(fault.Gap, fmt.Errorf("start %s is too late: before it the log has %s, the target only has %s", start, before.String(), have.String()),
 			"take the position from the backup, or --from auto")
 	}
 	return nil

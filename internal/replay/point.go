@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/txn"
 )
@@ -27,13 +28,13 @@ func ParseStart(s string) (Start, error) {
 	if rest, ok := strings.CutPrefix(s, "gtid:"); ok {
 		set, err := gtid.Parse(rest)
 		if err != nil {
-			return Start{}, usagef("--from %s: %v", s, err)
+			return Start{}, fault.Usagef("--from %s: %v", s, err)
 		}
 		return Start{Set: set, HasSet: true}, nil
 	}
 	pos, err := parsePosition(s)
 	if err != nil {
-		return Start{}, usagef("--from %s: %v; it takes FILE:POSITION, gtid:SET or auto", s, err)
+		return Start{}, fault.Usagef("--from %s: %v; it takes FILE:POSITION, gtid:SET or auto", s, err)
 	}
 	return Start{Position: pos}, nil
 }
@@ -66,7 +67,7 @@ func ParseStop(s string) (Stop, error) {
 	if rest, ok := strings.CutPrefix(s, "gtid:"); ok {
 		set, err := gtid.Parse(rest)
 		if err != nil || set.IsEmpty() {
-			return Stop{}, usagef("--until %s: not a GTID set (%v)", s, err)
+			return Stop{}, fault.Usagef("--until %s: not a GTID set (%v)", s, err)
 		}
 		return Stop{Set: set, HasSet: true}, nil
 	}
@@ -75,7 +76,7 @@ func ParseStop(s string) (Stop, error) {
 	}
 	pos, err := parsePosition(s)
 	if err != nil {
-		return Stop{}, usagef("--until %s: it takes a time such as 2014-01-10T17:29:59.5-08:00, gtid:SET or FILE:POSITION", s)
+		return Stop{}, fault.Usagef("--until %s: it takes a time such as 2014-01-10T17:29:59.5-08:00, gtid:SET or FILE:POSITION", s)
 	}
 	return Stop{Position: pos}, nil
 }
@@ -127,7 +128,7 @@ func parseTime(s string) (t time.Time, ok bool, err error) {
 	}
 	for _, layout := range unzonedLayouts {
 		if _, err := time.Parse(layout, s); err == nil {
-			return t, true, usagef("--until %s: a time without a zone means another moment on every machine; write it as %sZ for UTC or with an offset such as +01:00", s, strings.Replace(s, " ", "T", 1))
+			return t, true, fault.Usagef("--until %s: a time without a zone means another moment on every machine; write it as %sZ for UTC or with an offset such as +01:00", s, strings.Replace(s, " ", "T", 1))
 		}
 	}
 	return t, false, nil

@@ -22,6 +22,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/checkpoint"
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 )
 
@@ -155,20 +156,20 @@ func (r *runner) close() {
 
 // explain gives errors that come from everywhere their class.
 func (r *runner) explain(ctx context.Context, err error) error {
-	var e *Error
+	var e *fault.Error
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return fail(Interrupted, fmt.Errorf("interrupted (%w)", context.Cause(ctx)), "run the same command again to resume")
+		return fault.New(fault.Interrupted, fmt.Errorf("interrupted (%w)", context.Cause(ctx)), "run the same command again to resume")
 	case errors.As(err, &e):
 		return err
 	case dbconn.Classify(err) == dbconn.Full:
-		return fail(NoSpace, err, "free space on the target, then run the same command again to resume")
+		return fault.New(fault.NoSpace, err, "free space on the target, then run the same command again to resume")
 	case dbconn.Classify(err) == dbconn.Privilege:
-		return fail(Storage, err, "")
+		return fault.New(fault.Storage, err, "")
 	case applier.Lost(err):
-		return fail(Interrupted, fmt.Errorf("the target went away: %w", err), "start it, then run the same command again to resume")
+		return fault.New(fault.Interrupted, fmt.Errorf("the target went away: %w", err), "start it, then run the same command again to resume")
 	default:
 		return err
 	}

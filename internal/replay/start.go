@@ -9,6 +9,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/applier"
 	"github.com/lifeboat-db/lifeboat/internal/checkpoint"
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 )
 
@@ -35,7 +36,7 @@ func (r *runner) prepare(ctx context.Context) error {
 	}
 	if len(r.plan.Refused) > 0 && !r.opt.PlanOnly {
 		first := r.plan.Refused[0]
-		return fail(Failed, fmt.Errorf("%s: %s cannot be replayed (%d such places)", first.Position, first.Reason, len(r.plan.Refused)),
+		return fault.New(fault.Failed, fmt.Errorf("%s: %s cannot be replayed (%d such places)", first.Position, first.Reason, len(r.plan.Refused)),
 			fmt.Sprintf("replay up to there with --until %s, then that transaction with mysqlbinlog, then on with --from", first.Position))
 	}
 	return r.checkPacket(ctx)
@@ -50,7 +51,7 @@ func (r *runner) findState(ctx context.Context, have *gtid.Set) error {
 		r.fresh, r.untested = true, true
 		if r.start.Auto {
 			if have.IsEmpty() {
-				return fail(Gap, errors.New("--from auto: the target says neither by GTIDs nor by a checkpoint where the log has to begin"),
+				return fault.New(fault.Gap, errors.New("--from auto: the target says neither by GTIDs nor by a checkpoint where the log has to begin"),
 					"give the position that the backup recorded: --from FILE:POSITION")
 			}
 			r.start = Start{Set: have.Clone(), HasSet: true}
@@ -68,15 +69,15 @@ func (r *runner) findState(ctx context.Context, have *gtid.Set) error {
 
 func (r *runner) resume(st checkpoint.State, have *gtid.Set) error {
 	if !r.start.Auto && r.start.String() != st.From && r.start.String() != st.Next.String() {
-		return fail(Failed, fmt.Errorf("the target holds the checkpoint of a replay that began at %s and has come to %s, not of one from %s", st.From, st.Next, r.start),
+		return fault.New(fault.Failed, fmt.Errorf("the target holds the checkpoint of a replay that began at %s and has come to %s, not of one from %s", st.From, st.Next, r.start),
 			"to go on with it, give --from auto; to begin anew, restore the backup again")
 	}
 	switch {
 	case st.Phase == checkpoint.Unsafe:
-		return fail(Failed, fmt.Errorf("the last run was interrupted inside changes that no transaction covers (from %s to %s): they may be applied, or half applied, or not", st.Next, st.End),
+		return fault.New(fault.Failed, fmt.Errorf("the last run was interrupted inside changes that no transaction covers (from %s to %s): they may be applied, or half applied, or not", st.Next, st.End),
 			"restore the backup again and replay anew")
 	case len(st.TempTabs) > 0:
-		return fail(Failed, fmt.Errorf("the last run was interrupted while the log had temporary tables open (%v): they are lost", st.TempTabs),
+		return fault.New(fault.Failed, fmt.Errorf("the last run was interrupted while the log had temporary tables open (%v): they are lost", st.TempTabs),
 			"restore the backup again and replay anew")
 	}
 	set, err := gtid.ParseSet(r.srv.Flavor, st.GTIDs)
@@ -154,7 +155,7 @@ func (r *runner) settings() []setting { return settingsFor(r.srv, r.plan.Bytes) 
 
 func (r *runner) sessionError(err error) error {
 	if dbconn.Number(err) == errReadOnly {
-		return fail(Failed, err, "the target is read-only: SET GLOBAL read_only = OFF, or choose another target")
+		return fault.New(fault.Failed, err, "the target is read-only: SET GLOBAL read_only = OFF, or choose another target")
 	}
 	if dbconn.Classify(err) != dbconn.Privilege {
 		return err
@@ -163,7 +164,7 @@ func (r *runner) sessionError(err error) error {
 	if r.srv.Flavor == gtid.MariaDB {
 		need = "BINLOG ADMIN, BINLOG REPLAY, SUPER, PROCESS, and ALL on the databases of the log and on lifeboat"
 	}
-	return fail(Storage, fmt.Errorf("the account lacks a privilege: %w", err), "it needs "+need)
+	return fault.New(fault.Storage, fmt.Errorf("the account lacks a privilege: %w", err), "it needs "+need)
 }
 
 func (r *runner) newEnv(ctx context.Context) error {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/txn"
 )
@@ -92,8 +93,8 @@ func untilStop(found []*fileSurvey) ([]*fileSurvey, error) {
 // before it.
 func (s *fileSurvey) escape() error {
 	err := LogError(s.err)
-	var e *Error
-	if errors.As(err, &e) && e.Class == Failed && s.transactions > 0 {
+	var e *fault.Error
+	if errors.As(err, &e) && e.Class == fault.Failed && s.transactions > 0 {
 		e.Hint += fmt.Sprintf("; --until %s keeps everything before it", s.file.At(s.end))
 	}
 	return err
@@ -226,7 +227,7 @@ func (s *fileSurvey) readBefore(offset, limit int64) error {
 			break
 		}
 		if t.Start < offset && offset < t.End {
-			return fail(Gap, fmt.Errorf("start %s lies inside the transaction from %d to %d", s.file.At(offset), t.Start, t.End),
+			return fault.New(fault.Gap, fmt.Errorf("start %s lies inside the transaction from %d to %d", s.file.At(offset), t.Start, t.End),
 				"take the position from the backup; a replay begins between transactions")
 		}
 		if end = t.End; t.Start >= offset || !t.HasID {

@@ -12,6 +12,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/applier"
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/netchange"
 	"github.com/lifeboat-db/lifeboat/internal/schema"
 )
@@ -226,9 +227,9 @@ func (v *readBack) compare(ctx context.Context, s *applier.Session, t *table, na
 	}[x]
 	err = fmt.Errorf("row with key %s %s", strings.Join(found, " / "), what)
 	if x == expectBefore {
-		return fail(Gap, err, "the start does not fit the backup, or the target was changed since")
+		return fault.New(fault.Gap, err, "the start does not fit the backup, or the target was changed since")
 	}
-	return fail(VerifyFailed, err, "do not use this target; restore the backup and replay again, and report this")
+	return fault.New(fault.VerifyFailed, err, "do not use this target; restore the backup and replay again, and report this")
 }
 
 // mismatchQuery selects up to a few keys whose rows are not as expected.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/checkpoint"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/txn"
 )
@@ -127,7 +128,7 @@ func (r *runner) transaction(ctx context.Context, file int, t *txn.Transaction) 
 
 func (r *runner) schemaError(err error) error {
 	if errors.Is(err, ErrSchema) {
-		return fail(Gap, err, "the start does not fit the backup, files of the log are missing, or the account may not see the table")
+		return fault.New(fault.Gap, err, "the start does not fit the backup, files of the log are missing, or the account may not see the table")
 	}
 	return LogError(err)
 }
@@ -182,7 +183,7 @@ func (r *runner) closeWindow(ctx context.Context) error {
 }
 
 func (r *runner) windowError(err error) error {
-	return fail(Failed, err, "this is a defect of the log or of lifeboat: please report it; nothing of this window was written")
+	return fault.New(fault.Failed, err, "this is a defect of the log or of lifeboat: please report it; nothing of this window was written")
 }
 
 // wait waits for the window that is being applied.
