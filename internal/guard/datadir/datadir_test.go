@@ -100,8 +100,24 @@ func refusals(t *testing.T, n *topology.Node, last mysqld.State) {
 		changed := s
 		changed.Last.ServerUUID = "x"
 		unknown(t, "another uuid", changed)
+		nameless(t, s)
 	}
 	damage(t, n, s)
+}
+
+// nameless: that neither the state nor the files name a server is no agreement.
+func nameless(t *testing.T, s datadir.Source) {
+	t.Helper()
+	path := filepath.Join(s.Dir, "auto.cnf")
+	before, err := os.ReadFile(path)
+	if err := errors.Join(err, os.WriteFile(path, []byte("[auto]\nserver-uuid=\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	s.Last.ServerUUID = ""
+	unknown(t, "no uuid", s)
+	if err := os.WriteFile(path, before, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func damage(t *testing.T, n *topology.Node, s datadir.Source) {
