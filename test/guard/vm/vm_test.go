@@ -70,11 +70,23 @@ func refusals(commands []string) string {
 // machine switches itself off when it has come back a second time.
 func boot(t *testing.T, dropIns bool, script string) map[string]bool {
 	t.Helper()
+	return bootWith(t, script, func(ctx context.Context, payload string) {
+		if dropIns {
+			run(ctx, t, "../../../packaging/guard/install", "/bin/true", filepath.Join(payload, "tree"))
+		}
+	})
+}
+
+// bootWith is boot with what prepare puts into the payload: its directory tree
+// is copied over the machine's root, and its script boot2 is run when the
+// machine has come back.
+func bootWith(t *testing.T, script string, prepare func(ctx context.Context, payload string)) map[string]bool {
+	t.Helper()
 	repo, err := filepath.Abs("../../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	if os.Geteuid() != 0 {
 		t.Skip("scripts/vm needs root")
@@ -89,9 +101,7 @@ func boot(t *testing.T, dropIns bool, script string) map[string]bool {
 	if err := os.MkdirAll(filepath.Join(payload, "tree"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if dropIns {
-		run(ctx, t, filepath.Join(repo, "packaging/guard/install"), "/bin/true", filepath.Join(payload, "tree"))
-	}
+	prepare(ctx, payload)
 	prelude, err := os.ReadFile("testdata/prelude.sh")
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +113,7 @@ func boot(t *testing.T, dropIns bool, script string) map[string]bool {
 	run(ctx, t, "tar", "-C", payload, "-cf", tar, ".")
 	run(ctx, t, "cp", "--sparse=always", filepath.Join(vm, "base.img"), disk)
 	qemu := exec.CommandContext(ctx, filepath.Join(vm, "qemu"), "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "qemu64",
-		"-m", "768", "-smp", "2", "-display", "none", "-serial", "stdio", "-monitor", "none", "-vga", "none", "-net", "none",
+		"-m", "1024", "-smp", "2", "-display", "none", "-serial", "stdio", "-monitor", "none", "-vga", "none", "-net", "none",
 		"-kernel", filepath.Join(vm, "kernel"), "-initrd", filepath.Join(vm, "initrd"),
 		"-append", "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=no",
 		"-drive", "file="+disk+",if=virtio,format=raw,cache=unsafe", "-drive", "file="+tar+",if=virtio,format=raw,readonly=on")

@@ -19,6 +19,9 @@ n=$(($(cat /var/lib/vmtest/boots 2>/dev/null || echo 0) + 1))
 echo $n >/var/lib/vmtest/boots
 sync
 say "boot $n"
-[ $n = 1 ] || off
+if [ $n != 1 ]; then
+	[ ! -e /payload/boot2 ] || . /payload/boot2
+	off
+fi
 cp -a /payload/tree/. /
 systemctl daemon-reload
