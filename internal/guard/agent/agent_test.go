@@ -275,6 +275,21 @@ func TestStaleSocket(t *testing.T) {
 	_ = l.Close()
 }
 
+// TestSocketIsAFile: a path that was mistyped loses nothing.
+func TestSocketIsAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "passwd")
+	if err := os.WriteFile(path, []byte("root"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := Listen(t.Context(), path); err == nil {
+		_ = l.Close()
+		t.Error("it listens where a file was")
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "root" {
+		t.Errorf("%q %v", text, err)
+	}
+}
+
 func TestParseCall(t *testing.T) {
 	if c, err := ParseCall([]byte(`{"version":1,"verb":"status","ask":{"operation":"","scope":{},"argv":null}}` + "\n")); err != nil || c.Verb != VerbStatus {
 		t.Errorf("%+v %v", c, err)

@@ -45,12 +45,28 @@ func Listen(ctx context.Context, path string) (*net.UnixListener, error) {
 		_ = conn.Close()
 		return nil, fmt.Errorf("another agent listens at %s", path)
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removeSocket(path); err != nil {
 		return nil, err
 	}
 	old := unix.Umask(0o117) // from its first moment on the socket is closed to others
 	defer unix.Umask(old)
 	return net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+}
+
+// removeSocket removes what an agent has left that ended without doing so, and
+// nothing else: root may have mistyped the path.
+func removeSocket(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != fs.ModeSocket { //check:listen-not-a-socket
+		return fmt.Errorf("%s is there and is not a socket: name another path with --socket", path)
+	}
+	return os.Remove(path)
 }
 
 // Serve answers calls until the context ends. Commands that run go on.
