@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,11 +46,21 @@ func (f *askFlags) ask(op string, argv []string) (gate.Ask, error) {
 			return gate.Ask{}, usagef("--device is empty: name a device, or leave it out for the whole machine")
 		}
 	}
-	if ask.Request, err = readSmall(f.request); err != nil {
+	if ask.Request, err = readSigned("--request", f.request); err != nil {
 		return gate.Ask{}, err
 	}
-	ask.Override, err = readSmall(f.override)
+	ask.Override, err = readSigned("--override", f.override)
 	return ask, err
+}
+
+// readSigned reads what a flag names, if it is given. Nothing must not pass for
+// not given: root, who meant to bring a request, would be let through without.
+func readSigned(flag, path string) ([]byte, error) {
+	text, err := readSmall(path)
+	if err == nil && path != "" && len(bytes.TrimSpace(text)) == 0 {
+		err = &codedError{codeSignature, fmt.Errorf("%s %s is empty: make it again", flag, path)}
+	}
+	return text, err
 }
 
 // readSmall reads a file of at most 256 KiB; "-" is standard input, no name is
