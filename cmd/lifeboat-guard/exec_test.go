@@ -21,3 +21,15 @@ func TestEmptyRequest(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAuditWithoutVerify: what has verified nothing does not end with 0.
+func TestAuditWithoutVerify(t *testing.T) {
+	for _, args := range [][]string{{}, {"verfy"}, {"verify", "--head", "12"}, {"verify", "x"}} {
+		c := auditCommand()
+		c.SetArgs(args)
+		c.SilenceErrors, c.SilenceUsage = true, true
+		if err := c.ExecuteContext(t.Context()); exitCode(err) != codeUsage {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"crypto"
 	"crypto/ed25519"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -303,18 +302,31 @@ func approveSecond(c *cobra.Command, refusal gate.Result, onto, key string) erro
 }
 
 func auditCommand() *cobra.Command {
-	c := &cobra.Command{Use: "audit", Short: "Verify or show the audit log"}
+	c := &cobra.Command{
+		Use:   "audit",
+		Short: "Verify the audit log",
+		Args:  exactArgs(0, "audit wants verify"),
+		RunE:  func(*cobra.Command, []string) error { return usagef("audit wants verify") },
+	}
 	var state, publicKey, head string
 	verify := &cobra.Command{
 		Use:   "verify",
 		Short: "Find any edit of the audit log",
 		Long: `Reads the whole log and says where it is not what the guard has written. A head
 that was noted elsewhere (from status, or from the set) can be given, to find
-that the log was replaced together with its own head.`,
+that the log was replaced together with its own head. The log itself is
+STATE/audit.log, a record of JSON a line.
+
+Exit codes: 0 every record is as it was written; 1 it is not, or cannot be read;
+2 usage.`,
 		Example: `  lifeboat-guard audit verify
-  lifeboat-guard audit verify --state copy/ --public-key db17.pub`,
+  lifeboat-guard audit verify --state copy/ --public-key db17.pub
+  tail -n 2 /var/lib/lifeboat-guard/audit.log | jq .     # what was done last`,
 		Args: exactArgs(0, "audit verify takes no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if head != "" && len(head) != 64 {
+				return usagef("--head is not a hash of 64 hexadecimal digits")
+			}
 			key, err := auditKey(state, publicKey)
 			if err != nil {
 				return err
@@ -332,7 +344,7 @@ that the log was replaced together with its own head.`,
 					return fmt.Errorf("%w: no record has the hash %s", audit.ErrDamaged, head)
 				}
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%d records, every one as it was written; the last is %s\n", h.Seq, h.Hash)
+			fmt.Fprintf(c.OutOrStdout(), "%d %s, every one as it was written; the last is %s\n", h.Seq, plural(h.Seq, "record"), h.Hash)
 			return nil
 		},
 	}
@@ -343,16 +355,27 @@ that the log was replaced together with its own head.`,
 	return c
 }
 
+func plural(n uint64, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
+}
+
 func auditKey(state, publicKey string) (ssh.PublicKey, error) {
 	if publicKey != "" {
 		line, err := readSmall(publicKey)
 		if err != nil {
 			return nil, err
 		}
-		return seal.ParseKey(string(line))
+		key, err := seal.ParseKey(string(line))
+		if err != nil {
+			return nil, fmt.Errorf("--public-key %s: %w", publicKey, err)
+		}
+		return key, nil
 	}
 	if _, err := os.Stat(filepath.Join(state, "guard.key")); err != nil {
-		return nil, fmt.Errorf("%w: give the guard's public key with --public-key", err)
+		return nil, fmt.Errorf("%w: name the agent's state directory with --state, or, for a copy of its log, the guard's public key with --public-key", err)
 	}
 	key, err := machine.LoadOrCreateKey(state)
 	if err != nil {
@@ -367,9 +390,6 @@ func holdsRecord(path, hash string) (bool, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return false, err
-	}
-	if len(hash) != 64 {
-		return false, errors.New("--head is not a hash of 64 hexadecimal digits")
 	}
 	return bytes.Contains(text, []byte(`"hash":"`+hash+"\"}\n")), nil
 }
