@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -232,7 +233,15 @@ func TestCallerGone(t *testing.T) {
 		cancel()
 	}()
 	ask := gate.Ask{Operation: operation.Wipe, Argv: []string{"wait"}}
-	if _, err := Do(ctx, socket, Call{Verb: VerbExec, Ask: ask}, gate.Output{}); !errors.Is(err, ErrLost) {
+	if _, err := Do(ctx, socket, Call{Verb: VerbExec, Ask: ask}, gate.Output{}); !errors.Is(err, ErrLost) || strings.Contains(err.Error(), "agent was lost") {
+		t.Error(err)
+	}
+	gone, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	if err := lost(gone, VerbCheck, io.EOF); !errors.Is(err, context.Canceled) || errors.Is(err, ErrLost) {
+		t.Error(err)
+	}
+	if err := lost(t.Context(), VerbExec, io.EOF); !errors.Is(err, ErrLost) {
 		t.Error(err)
 	}
 }

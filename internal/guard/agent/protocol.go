@@ -70,7 +70,7 @@ const (
 var ErrNoAgent = errors.New("no agent answers: start lifeboat-guard agent; until it runs nothing is allowed")
 
 // ErrLost is that the connection ended before the result came.
-var ErrLost = errors.New("the agent was lost before it told the outcome")
+var ErrLost = errors.New("the agent was lost before it told the outcome: ask lifeboat-guard status, then the audit log")
 
 // Do sends a call and hands the command's output to out until the answer comes.
 func Do(ctx context.Context, socket string, call Call, out gate.Output) (Event, error) {
@@ -88,9 +88,35 @@ func Do(ctx context.Context, socket string, call Call, out gate.Output) (Event, 
 		return Event{}, err
 	}
 	if _, err := conn.Write(append(text, '\n')); err != nil {
-		return Event{}, fmt.Errorf("%w: %w", ErrLost, err)
+		return Event{}, lost(ctx, call.Verb, err)
 	}
-	return receive(conn, out)
+	e, err := receive(conn, out)
+	if errors.Is(err, ErrLost) {
+		err = lost(ctx, call.Verb, err)
+	}
+	return e, err
+}
+
+// interrupted is an ErrLost that the caller has brought about.
+type interrupted struct{}
+
+func (interrupted) Error() string {
+	return "interrupted: if the command has been started it goes on, and its outcome is not known here: ask lifeboat-guard status, then the audit log"
+}
+
+func (interrupted) Is(target error) bool { return target == ErrLost }
+
+// lost is what a connection that has ended means to the caller.
+func lost(ctx context.Context, verb string, err error) error {
+	switch {
+	case ctx.Err() != nil && (verb == VerbCheck || verb == VerbStatus): // they change nothing
+		return fmt.Errorf("interrupted: %w", ctx.Err())
+	case ctx.Err() != nil:
+		return interrupted{}
+	case errors.Is(err, ErrLost):
+		return err
+	}
+	return fmt.Errorf("%w (%w)", ErrLost, err)
 }
 
 func receive(r io.Reader, out gate.Output) (Event, error) {
@@ -98,7 +124,7 @@ func receive(r io.Reader, out gate.Output) (Event, error) {
 	for {
 		var e Event
 		if err := dec.Decode(&e); err != nil {
-			return Event{}, fmt.Errorf("%w: %w", ErrLost, err)
+			return Event{}, fmt.Errorf("%w (%w)", ErrLost, err)
 		}
 		if e.last() {
 			return e, nil
