@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/user"
@@ -81,8 +82,14 @@ func statusCommand() *cobra.Command {
 	var socket string
 	var asJSON bool
 	c := &cobra.Command{
-		Use:     "status",
-		Short:   "Show the agent, the machine's identity, and what is running",
+		Use:   "status",
+		Short: "Show the agent, the machine's identity, and what is running",
+		Long: `Shows the agent, the machine's identity, the last record of the audit log and
+the command that is running, if one is. How a command has ended is in the audit
+log, STATE/audit.log, in a record with the event "ran" or "outcome unknown".
+
+Exit codes: 0 the agent answers; 2 usage; 10 no agent answers, or it refuses
+everything and says why.`,
 		Example: `  lifeboat-guard status --json | jq .machine`,
 		Args:    exactArgs(0, "status takes no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -91,12 +98,17 @@ func statusCommand() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return printJSON(c.OutOrStdout(), struct {
+				err = printJSON(c.OutOrStdout(), struct {
 					SchemaVersion int `json:"schema_version"`
 					agent.Status
 				}{schemaVersion, s})
+			} else {
+				showStatus(c.OutOrStdout(), s)
 			}
-			return showStatus(c, s)
+			if err == nil && (s.Problem != "" || s.Set != nil && s.Set.Problem != "") {
+				err = &codedError{code: codeUnknown}
+			}
+			return err
 		},
 	}
 	c.Flags().StringVar(&socket, "socket", agent.SocketPath, "the agent's socket")
@@ -127,8 +139,7 @@ func setLine(s agent.SetStatus) string {
 	return fmt.Sprintf("%s, health published at %s (lifeboat-guard set show)", s.Name, s.Published.Format("15:04:05"))
 }
 
-func showStatus(c *cobra.Command, s agent.Status) error {
-	w := c.OutOrStdout()
+func showStatus(w io.Writer, s agent.Status) {
 	fmt.Fprintf(w, "agent       %s, process %d, since %s\n", s.Version, s.PID, s.Started.Format("2006-01-02 15:04:05 MST"))
 	fmt.Fprintf(w, "machine     %s\n", s.Machine.MachineID)
 	fmt.Fprintf(w, "audit log   record %d, %s\n", s.Audit.Seq, s.Audit.Hash)
@@ -141,8 +152,4 @@ func showStatus(c *cobra.Command, s agent.Status) error {
 	if s.Problem != "" {
 		fmt.Fprintf(w, "REFUSES ALL %s\n", s.Problem)
 	}
-	if s.Problem != "" || s.Set != nil && s.Set.Problem != "" {
-		return &codedError{code: codeUnknown}
-	}
-	return nil
 }

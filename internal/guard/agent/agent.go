@@ -214,7 +214,9 @@ func (a *Agent) Status(context.Context) Status {
 		},
 		Audit: AuditHead{Seq: head.Seq, Hash: head.Hash},
 	}
-	if entry, _, left, err := a.journal.Running(); left && err == nil {
+	// What an earlier agent has started and has ended since is not running; that
+	// its outcome is unknown is recorded when somebody asks for the next one.
+	if entry, pids, left, err := a.journal.Running(); left && err == nil && (len(pids) > 0 || !a.gate.Idle()) { //check:status-running
 		s.Running = &entry
 	}
 	if a.member != nil {

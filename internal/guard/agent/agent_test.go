@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -70,6 +71,32 @@ func TestConfigurationChanged(t *testing.T) {
 		if s := a.Status(t.Context()); s.Problem == "" {
 			t.Errorf("%q: status says nothing", text)
 		}
+	}
+}
+
+// TestStatusOfAnEarlierCommand: a command whose agent was killed is running as
+// long as it is, and no longer.
+func TestStatusOfAnEarlierCommand(t *testing.T) {
+	dir := t.TempDir()
+	a, err := newAgent(t, dir, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := `{"run":"20260102T120000-0123456789abcdef","operation":"wipe","argv":["/bin/true"],"begin":"2026-01-02T12:00:00Z"}`
+	if err := os.WriteFile(filepath.Join(dir, "state", "running.json"), []byte(left), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s := a.Status(t.Context()); s.Running != nil {
+		t.Errorf("%+v has ended", s.Running)
+	}
+	c := exec.CommandContext(t.Context(), "/bin/sleep", "60")
+	c.Env = []string{"LIFEBOAT_GUARD_RUN=20260102T120000-0123456789abcdef"}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+	if s := a.Status(t.Context()); s.Running == nil {
+		t.Error("a command that runs is not shown")
 	}
 }
 
