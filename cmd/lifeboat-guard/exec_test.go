@@ -3,7 +3,11 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/lifeboat-db/lifeboat/internal/guard/gate"
+	"github.com/lifeboat-db/lifeboat/internal/guard/policy"
 )
 
 // TestEmptyRequest: a file without a request is not the same as no request.
@@ -30,6 +34,25 @@ func TestAuditWithoutVerify(t *testing.T) {
 		c.SilenceErrors, c.SilenceUsage = true, true
 		if err := c.ExecuteContext(t.Context()); exitCode(err) != codeUsage {
 			t.Errorf("%q: %v", args, err)
+		}
+	}
+}
+
+// TestNextStep: an override is offered only where it can help.
+func TestNextStep(t *testing.T) {
+	for _, c := range []struct {
+		denial policy.Denial
+		want   string
+	}{
+		{policy.Denial{Code: "next-boot", Class: policy.Unknown, Waivable: true}, "override"},
+		{policy.Denial{Code: "visibility", Class: policy.Unknown}, "cannot be waived"},
+		{policy.Denial{Code: "command", Class: policy.RuleClass}, "cannot be waived"},
+		{policy.Denial{Code: "request", Class: policy.Signature, Summary: "override: the nonce has been used before"}, "approve --help"},
+		{policy.Denial{Code: "request", Class: policy.Signature, Summary: "signature 1: no"}, "request --help"},
+	} {
+		r := gate.Result{Verdict: gate.Refused, Class: c.denial.Class, Decision: policy.Decision{Denials: []policy.Denial{c.denial}}}
+		if got := nextStep(r); !strings.Contains(got, c.want) {
+			t.Errorf("%+v: %q", c.denial, got)
 		}
 	}
 }

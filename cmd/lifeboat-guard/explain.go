@@ -78,10 +78,16 @@ func nextStep(r gate.Result) string {
 	case policy.Busy:
 		return "ask again later"
 	case policy.Unknown, policy.Set, policy.RuleClass:
+		if slices.ContainsFunc(r.Decision.Denials, func(d policy.Denial) bool { return !d.Waivable }) {
+			return "remove the cause; it cannot be waived"
+		}
 		return "remove the cause; an override by two other people is the last resort (lifeboat-guard approve --help)"
 	case policy.Unavailable:
 		return "bring etcd back; a set that cannot be asked cannot spare a machine"
 	case policy.Signature, policy.Expired:
+		if slices.ContainsFunc(r.Decision.Denials, func(d policy.Denial) bool { return strings.HasPrefix(d.Summary, "override:") }) {
+			return "make a new override (lifeboat-guard approve --help)"
+		}
 		return "make a new request (lifeboat-guard request --help)"
 	}
 	return ""
