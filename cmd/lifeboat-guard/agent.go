@@ -23,9 +23,16 @@ func agentCommand() *cobra.Command {
 		Short: "Guard this machine: answer exec, check and status until stopped",
 		Long: `Runs the guard of this machine. It must be root, outside of containers, or it
 sees too little and refuses everything. A command that it has started goes on
-when the agent ends; an agent that is started again knows of it.`,
+when the agent ends; an agent that is started again knows of it.
+
+The state directory must stay the same: it holds the guard's key and the audit
+log. While the agent runs it also holds a file that looks like a server's
+(STATE/canary); after a kill -9 or a crash it stays, and an agent with another
+state directory, or an installer's disk probe, takes it for data: remove it.
+
+Exit codes: 0 it was stopped; 1 it failed, or another agent runs; 2 usage.`,
 		Example: `  lifeboat-guard agent
-  lifeboat-guard agent --config guard.yaml --state /tmp/guard --socket /tmp/guard/guard.sock`,
+  lifeboat-guard agent --config /etc/lifeboat/guard.yaml --state /srv/guard --socket /run/guard.sock`,
 		Args: exactArgs(0, "agent takes no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if os.Geteuid() != 0 {

@@ -117,6 +117,9 @@ func TestSecondAgent(t *testing.T) {
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
+	if left, err := filepath.Glob(filepath.Join(dir, "state", "canary", "*", "*")); err != nil || len(left) > 0 {
+		t.Errorf("an agent that has ended leaves what others take for data: %v %v", left, err)
+	}
 	again, err := newAgent(t, dir, plain)
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -83,7 +84,9 @@ func (s *sight) servers(c config.Config) server.Probe {
 	return server.Probe{Logins: logins}
 }
 
-func (s *sight) Close() error { return s.canary.Close() }
+// Close ends the canary and removes its file: to everybody but this agent (one
+// with another state directory, an installer's probe) it is a server's data.
+func (s *sight) Close() error { return errors.Join(s.canary.Close(), s.onDisk.Remove()) }
 
 // locker takes the engines' locks, and knows which ones the guard itself holds.
 type locker struct {

@@ -15,7 +15,8 @@ import (
 // Canary is a file that looks like a data directory's. A walk of its filesystem
 // that does not find it has not walked all of it.
 type Canary struct {
-	id probe.FileID
+	id   probe.FileID
+	path string
 }
 
 // PlantCanary makes the canary below a directory: DIR/at-rest/ibdata1, with the
@@ -36,7 +37,15 @@ func PlantCanary(dir string, page []byte) (*Canary, error) {
 	if err := unix.Stat(name, &st); err != nil {
 		return nil, err
 	}
-	return &Canary{probe.FileID{Dev: st.Dev, Ino: st.Ino}}, nil
+	return &Canary{probe.FileID{Dev: st.Dev, Ino: st.Ino}, name}, nil
+}
+
+// Remove removes the file.
+func (c *Canary) Remove() error {
+	if err := os.Remove(c.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // is reports whether a finding is the canary.
