@@ -213,6 +213,9 @@ for the record as it stands there, for at most an hour.`,
 			if reason == "" {
 				return usagef("--reason is needed")
 			}
+			if err := checkValid(valid, longestApproval); err != nil {
+				return err
+			}
 			clearance := interlock.Clearance{Version: interlock.Version, Set: v.Set, Epoch: v.Epoch, Machine: v.Disruption.Machine,
 				Token: v.Token, Expires: time.Now().UTC().Truncate(time.Second).Add(valid), Reason: reason}
 			return signNew(c.OutOrStdout(), interlock.ClearNamespace, clearance, key)
@@ -221,7 +224,7 @@ for the record as it stands there, for at most an hour.`,
 	c.Flags().StringVar(&onto, "onto", "", "the clearance that the first person has made")
 	c.Flags().StringVar(&key, "key", "", "OpenSSH ed25519 private key; without it only the payload is printed (see request attach)")
 	c.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
-	c.Flags().DurationVar(&valid, "valid", 30*time.Minute, "how long it counts, at most 59m")
+	c.Flags().DurationVar(&valid, "valid", 30*time.Minute, "how long it counts, at most "+longestApproval.String())
 	return c
 }
 

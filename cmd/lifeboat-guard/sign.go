@@ -5,10 +5,12 @@ import (
 	"crypto"
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -73,6 +75,9 @@ and put both together with "attach".`,
 			if issuer == "" || reason == "" || target == "" {
 				return usagef("--target, --issuer and --reason are needed")
 			}
+			if err := checkValid(valid, longestRequest); err != nil {
+				return err
+			}
 			who, err := readTarget(target)
 			if err != nil {
 				return err
@@ -92,7 +97,7 @@ and put both together with "attach".`,
 	c.Flags().StringVar(&ticket, "ticket", "", "your own reference, for the audit log")
 	c.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
 	c.Flags().StringArrayVar(&devices, "device", nil, "as given to exec")
-	c.Flags().DurationVar(&valid, "valid", 10*time.Minute, "how long it counts, at most 14m50s")
+	c.Flags().DurationVar(&valid, "valid", 10*time.Minute, "how long it counts, at most "+longestRequest.String())
 	c.AddCommand(attachCommand())
 	return c
 }
@@ -142,6 +147,9 @@ func signOnto(w io.Writer, namespace string, e seal.Envelope, keyFile string) er
 	if err != nil {
 		return err
 	}
+	if slices.ContainsFunc(e.Signatures, func(has seal.Signature) bool { return has.Key == s.Key }) {
+		return fmt.Errorf("it has the signature of %s already: another person must sign", keyFile)
+	}
 	e.Signatures = append(e.Signatures, s)
 	return printEnvelope(w, e)
 }
@@ -176,11 +184,20 @@ func attachCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "attach --payload FILE --public-key FILE SIGNATURE",
 		Short: "Put a payload and a signature of ssh-keygen together",
+		Long: `Puts a payload and a signature of ssh-keygen -Y sign together, and prints the
+result. The namespace (-n) depends on what is signed: ` + request.Namespace + ` for a
+request, ` + approval.Namespace + ` for an override. For a second signature --payload is
+the half that the first person has made; the second signs the bare payload, as
+"approve --onto half.json" without --key prints it. Nothing is verified here: the
+machine does.`,
 		Example: `  lifeboat-guard request reboot ... -- /usr/bin/systemctl reboot > payload
   ssh-keygen -Y sign -n ` + request.Namespace + ` -f ~/.ssh/id_ecdsa_sk payload
   lifeboat-guard request attach --payload payload --public-key ~/.ssh/id_ecdsa_sk.pub payload.sig > request.json`,
 		Args: exactArgs(1, "attach wants one signature file"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if payloadFile == "" || public == "" {
+				return usagef("--payload and --public-key are needed")
+			}
 			var e seal.Envelope
 			payload, err := readSmall(payloadFile)
 			if err != nil {
@@ -200,6 +217,9 @@ func attachCommand() *cobra.Command {
 			armored, err := readSmall(args[0])
 			if err != nil {
 				return err
+			}
+			if !bytes.HasPrefix(armored, []byte("-----BEGIN SSH SIGNATURE-----")) {
+				return fmt.Errorf("%s is no signature of ssh-keygen -Y sign", args[0])
 			}
 			e.Signatures = append(e.Signatures, seal.Signature{Format: seal.SSHSIG, Key: ssh.FingerprintSHA256(key), Value: string(armored)})
 			return printEnvelope(c.OutOrStdout(), e)
@@ -239,8 +259,11 @@ not see cannot be waived at all.`,
 			if reason == "" {
 				return usagef("--reason is needed")
 			}
-			if err := approval.CheckWaives(waives); err != nil {
-				return usage(err)
+			if err := errors.Join(approval.CheckWaives(waives), denied(refusal, waives)); err != nil {
+				return usage(fmt.Errorf("--waive: %w", err))
+			}
+			if err := checkValid(valid, longestApproval); err != nil {
+				return err
 			}
 			now := time.Now().UTC().Truncate(time.Second)
 			o := approval.Override{
@@ -255,8 +278,39 @@ not see cannot be waived at all.`,
 	c.Flags().StringVar(&key, "key", "", "OpenSSH ed25519 private key; without it only the payload is printed (see request attach)")
 	c.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
 	c.Flags().StringArrayVar(&waives, "waive", nil, "code of a denial, as the refusal names it (repeatable)")
-	c.Flags().DurationVar(&valid, "valid", 30*time.Minute, "how long it counts, at most 59m")
+	c.Flags().DurationVar(&valid, "valid", 30*time.Minute, "how long it counts, at most "+longestApproval.String())
 	return c
+}
+
+// denied says what of the codes cannot be waived in this refusal: nobody is to
+// sign what will not count.
+func denied(refusal gate.Result, codes []string) error {
+	can := []string{}
+	for _, d := range refusal.Decision.Denials {
+		if d.Waivable && !slices.Contains(can, d.Code) {
+			can = append(can, d.Code)
+		}
+	}
+	for _, code := range codes {
+		if !slices.Contains(can, code) {
+			return fmt.Errorf("%q is not among what can be waived of this refusal: %q", code, can)
+		}
+	}
+	return nil
+}
+
+// How long what is signed may count, less than the guards' own limits: clocks
+// differ.
+const (
+	longestRequest  = 14*time.Minute + 50*time.Second
+	longestApproval = 59 * time.Minute
+)
+
+func checkValid(valid, longest time.Duration) error {
+	if valid <= 0 || valid > longest {
+		return usagef("--valid must be more than 0 and at most %s", longest)
+	}
+	return nil
 }
 
 func readRefusal(path string) (gate.Result, error) {
