@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -198,7 +199,7 @@ func Parse(text []byte) (Config, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.KnownFields(true)
 	if err := dec.Decode(&c); err != nil {
-		return Config{}, err
+		return Config{}, readable(err)
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) { //check:config-one-document
 		return Config{}, errors.New("there is more than one document")
@@ -207,6 +208,29 @@ func Parse(text []byte) (Config, error) {
 	c.Digest = hex.EncodeToString(sum[:])
 	c.setDefaults()
 	return c, c.validate()
+}
+
+var (
+	unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
+	wrongTime  = regexp.MustCompile(`cannot unmarshal \S+ (\S+) into time\.Duration`)
+)
+
+// readable puts the parser's errors into the words of the file instead of the
+// program's.
+func readable(err error) error {
+	if errors.Is(err, io.EOF) {
+		return errors.New("it is empty: it needs \"version: 1\" at least; a machine without a configuration has no such file")
+	}
+	var wrong *yaml.TypeError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	lines := make([]string, len(wrong.Errors))
+	for i, line := range wrong.Errors {
+		line = unknownKey.ReplaceAllString(line, "unknown key $1")
+		lines[i] = wrongTime.ReplaceAllString(line, "$1 is no time: write 90s, 10m or 26h")
+	}
+	return errors.New(strings.Join(lines, "; "))
 }
 
 func (c *Config) setDefaults() {
@@ -231,6 +255,9 @@ func orElse[T comparable](v *T, otherwise T) {
 var name = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 func (c *Config) validate() error {
+	if c.Version == 0 {
+		return fmt.Errorf("version is missing: write \"version: %d\"", Version)
+	}
 	if c.Version != Version {
 		return fmt.Errorf("version is %d: this guard reads version %d", c.Version, Version)
 	}

@@ -128,3 +128,19 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestReadable: errors name what stands in the file.
+func TestReadable(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                   "it is empty",
+		"# nothing\n":                        "it is empty",
+		"next_boot: disk\n":                  "version is missing",
+		"versoin: 1\n":                       "line 1: unknown key versoin",
+		"version: 1\nbackup: {max_age: 26}":  "line 2: `26` is no time: write 90s",
+		"version: 1\nrequests: {signed: on}": "line 2: unknown key signed",
+	} {
+		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

@@ -87,7 +87,7 @@ func compile(env *cel.Env, rule Rule) (cel.Program, error) {
 		return nil, issues.Err()
 	}
 	if !ast.OutputType().IsExactType(cel.BoolType) {
-		return nil, fmt.Errorf("deny_if is a %s, it must be a bool", ast.OutputType())
+		return nil, fmt.Errorf("deny_if has the type %s, it must be bool", ast.OutputType())
 	}
 	return env.Program(ast, cel.CostLimit(ruleCost))
 }
