@@ -95,18 +95,25 @@ func operationArgs(c *cobra.Command, _ []string, _ string) ([]string, cobra.Shel
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
+const operations = `OPERATION is stop-server, reboot, repartition, wipe, reinstall or decommission.`
+
 func execCommand() *cobra.Command {
 	var f askFlags
 	c := &cobra.Command{
-		Use:   "exec OPERATION -- COMMAND [ARGUMENT...]",
+		Use:   "exec OPERATION [flags] -- COMMAND [ARGUMENT...]",
 		Short: "Decide and run a command, in one go",
 		Long: `Decides whether COMMAND may run for OPERATION and, if so, runs it: the machine is
 looked at twice, the engines' own file locks are held while the command runs,
 and what is done is in the audit log before it is done. The command gets no
 input, a fixed environment, and the directory /. It goes on if this program
-ends or the connection breaks; ask "status" for its outcome.
+ends or the connection breaks: "status" shows whether it still runs, the audit
+log how it has ended. Its output is kept in STATE/runs.
 
-OPERATION is stop-server, reboot, repartition, wipe, reinstall or decommission.
+COMMAND begins with the absolute path of a program that only root can write.
+With stop-server, reboot or --device it must be a listed one: docs/guard.md has
+those that are built in, and the configuration adds others.
+
+` + operations + `
 
 ` + exitCodes,
 		Example: `  lifeboat-guard exec reinstall -- /usr/local/sbin/reinstall-now
@@ -134,11 +141,15 @@ OPERATION is stop-server, reboot, repartition, wipe, reinstall or decommission.
 func checkCommand() *cobra.Command {
 	var f askFlags
 	c := &cobra.Command{
-		Use:   "check OPERATION",
+		Use:   "check OPERATION [flags]",
 		Short: "Show what the machine would say now; nothing is held or promised",
 		Long: `Shows what the guard would decide at this moment, for people and dashboards. Do
 not build "check, then act" on it: the machine may change in between, and tools
 that take any failure for a reason to go on would go on. Use exec.
+
+It looks at the machine only: whether a command is listed, who asks, and whether
+another operation is under way is asked by exec alone.
+` + operations + `
 
 ` + exitCodes,
 		Example: `  lifeboat-guard check reinstall --explain

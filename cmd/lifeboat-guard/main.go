@@ -77,10 +77,12 @@ const (
 
 const exitCodes = `Exit codes: 0 the command has run and ended with 0 (check: it would be allowed);
 1 the guard failed; 2 usage; 6 refused: something lives; 7 busy, ask again;
-10 refused: the machine cannot know; 11 refused: the set does not answer;
-12 refused: signature; 13 refused: expired, or the clock cannot be trusted;
-14 refused: by the set or a rule; 20 the command has run and failed (its own
-status is on stderr and in --json); 21 the outcome is not known.
+10 refused: the machine cannot know, or no agent answers; 11 refused: the set
+does not answer; 12 refused: signature, not for this machine, or used before;
+13 refused: expired, or the clock cannot be trusted; 14 refused: by the set, by a
+rule, or the command is not listed; 20 the command has run and failed (its own
+status is on stderr and in --json); 21 the outcome is not known;
+130 interrupted before the command was started.
 Everything but 0 means: do not go on.`
 
 var classCodes = map[policy.Class]int{

@@ -55,7 +55,7 @@ func requestCommand() *cobra.Command {
 	var devices []string
 	var valid time.Duration
 	c := &cobra.Command{
-		Use:   "request OPERATION --target IDENTITY --issuer NAME --reason TEXT --key FILE -- COMMAND [ARGUMENT...]",
+		Use:   "request OPERATION --target IDENTITY --issuer NAME --reason TEXT --key FILE [flags] -- COMMAND [ARGUMENT...]",
 		Short: "Make a signed request for one machine, one command, once",
 		Long: `Makes a signed request and prints it. It counts for the machine whose identity
 file is given, for exactly this command, once, and for a few minutes. The key is
