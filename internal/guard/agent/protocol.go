@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"time"
 
@@ -69,6 +70,15 @@ const (
 // ErrNoAgent is that nobody listens at the socket.
 var ErrNoAgent = errors.New("no agent answers: start lifeboat-guard agent; until it runs nothing is allowed")
 
+// noPermission is an ErrNoAgent for this caller only.
+type noPermission struct{ socket string }
+
+func (e noPermission) Error() string {
+	return "no permission to ask the agent at " + e.socket + ": be root, or in the group that socket_group names in the configuration"
+}
+
+func (noPermission) Is(target error) bool { return target == ErrNoAgent }
+
 // ErrLost is that the connection ended before the result came.
 var ErrLost = errors.New("the agent was lost before it told the outcome: ask lifeboat-guard status, then the audit log")
 
@@ -76,6 +86,9 @@ var ErrLost = errors.New("the agent was lost before it told the outcome: ask lif
 func Do(ctx context.Context, socket string, call Call, out gate.Output) (Event, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", socket)
+	if errors.Is(err, fs.ErrPermission) {
+		return Event{}, noPermission{socket}
+	}
 	if err != nil {
 		return Event{}, fmt.Errorf("%w (%w)", ErrNoAgent, err)
 	}
