@@ -139,7 +139,12 @@ func missing(in Input) (denials []Denial) {
 		denials = append(denials, Denial{Code: ProbeMissing, Class: Unknown, Subject: what,
 			Summary: "no probe has reported on " + what})
 	}
+	// A disk that cannot be looked into is an answer, too, and denies by itself.
+	layer := slices.ContainsFunc(in.Facts, func(f fact.Fact) bool { return f.Kind == fact.Layer && f.Verdict != fact.Clear })
 	for _, kind := range need(in.Operation) {
+		if kind == fact.DataAtRest && layer { //allow:policy-layer-answers
+			continue
+		}
 		if !has(kind) { //check:policy-probe-missing
 			report(string(kind))
 		}

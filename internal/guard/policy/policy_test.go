@@ -371,3 +371,23 @@ func FuzzRules(f *testing.F) {
 		_ = Judge(Input{Operation: operation.Wipe, Facts: drained(), Rules: rules})
 	})
 }
+
+// TestLayer: a disk that cannot be looked into denies what destroys, by itself,
+// and what its message promises is so: two people can waive it.
+func TestLayer(t *testing.T) {
+	facts := slices.DeleteFunc(drained(), func(f fact.Fact) bool { return f.Kind == fact.DataAtRest })
+	for verdict, allowed := range map[fact.Verdict]bool{fact.Unknown: true, fact.Active: true, fact.Clear: false} {
+		in := Input{Operation: operation.Reinstall, Facts: append(slices.Clone(facts), fact.Fact{Kind: fact.Layer, Verdict: verdict, Subject: "/dev/vda"})}
+		if d := Judge(in); d.Allowed {
+			t.Errorf("%s: allowed", verdict)
+		}
+		in.Waives = []string{string(fact.Layer)}
+		if d := Judge(in); d.Allowed != allowed {
+			t.Errorf("%s, waived: %v", verdict, d.Denials)
+		}
+		in.Facts = append(in.Facts, fact.Fact{Kind: fact.DataAtRest, Verdict: fact.Active, Subject: "/srv"})
+		if d := Judge(in); d.Allowed {
+			t.Errorf("%s, waived: data on another disk are lost", verdict)
+		}
+	}
+}
