@@ -56,3 +56,22 @@ func TestNextStep(t *testing.T) {
 		}
 	}
 }
+
+// TestManyOfOne: the locks of a thousand tables are not a thousand lines.
+func TestManyOfOne(t *testing.T) {
+	for n, want := range map[int]string{1: "", 6: "", 7: "and 3 more", 1000: "and 996 more"} {
+		r := gate.Result{Verdict: gate.Refused, Class: policy.Live}
+		for range n {
+			r.Decision.Denials = append(r.Decision.Denials, policy.Denial{Code: "engine-lock"})
+		}
+		r.Decision.Denials = append(r.Decision.Denials, policy.Denial{Code: "server-source"})
+		var b strings.Builder
+		if err := summarize(&b, r); err != nil {
+			t.Fatal(err)
+		}
+		got := b.String()
+		if !strings.Contains(got, want) || want == "" && strings.Contains(got, " more ") || !strings.Contains(got, "server-source") || strings.Count(got, "\n") > 9 {
+			t.Errorf("%d: %s", n, got)
+		}
+	}
+}

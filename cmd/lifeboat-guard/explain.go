@@ -13,12 +13,27 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/guard/policy"
 )
 
+// shownOfOne is how many lines denials of one code take at the most: a server
+// holds a lock on each of its tables.
+const shownOfOne = 5
+
 // summarize prints the verdict and its reasons.
 func summarize(w io.Writer, r gate.Result) error {
 	var b strings.Builder
 	fmt.Fprintln(&b, headline(r))
+	count := map[string]int{}
 	for _, denial := range r.Decision.Denials {
-		fmt.Fprintf(&b, "  - %s\n", denialLine(denial))
+		count[denial.Code]++
+	}
+	shown := map[string]int{}
+	for _, denial := range r.Decision.Denials {
+		shown[denial.Code]++
+		switch rest := count[denial.Code] - shownOfOne + 1; {
+		case count[denial.Code] <= shownOfOne+1 || shown[denial.Code] < shownOfOne:
+			fmt.Fprintf(&b, "  - %s\n", denialLine(denial))
+		case shown[denial.Code] == shownOfOne:
+			fmt.Fprintf(&b, "  - [%s] and %d more (--json has all)\n", denial.Code, rest)
+		}
 	}
 	for _, waived := range r.Decision.Waived {
 		fmt.Fprintf(&b, "  - waived by the override: %s\n", denialLine(waived))

@@ -398,6 +398,10 @@ Exit codes: 0 every record is as it was written; 1 it is not, or cannot be read;
 					return fmt.Errorf("%w: no record has the hash %s", audit.ErrDamaged, head)
 				}
 			}
+			if h.Seq == 0 {
+				fmt.Fprintln(c.OutOrStdout(), "no records: nothing has been asked for since the guard was installed, or the log was removed together with its head (--head finds that)")
+				return nil
+			}
 			fmt.Fprintf(c.OutOrStdout(), "%d %s, every one as it was written; the last is %s\n", h.Seq, plural(h.Seq, "record"), h.Hash)
 			return nil
 		},
