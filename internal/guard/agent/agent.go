@@ -218,6 +218,8 @@ func (a *Agent) Status(context.Context) Status {
 	// its outcome is unknown is recorded when somebody asks for the next one.
 	if entry, pids, left, err := a.journal.Running(); left && err == nil && (len(pids) > 0 || !a.gate.Idle()) { //check:status-running
 		s.Running = &entry
+	} else if err != nil && s.Problem == "" { //check:status-journal
+		s.Problem = err.Error()
 	}
 	if a.member != nil {
 		set := a.member.statusNow()

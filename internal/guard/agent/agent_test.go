@@ -98,6 +98,12 @@ func TestStatusOfAnEarlierCommand(t *testing.T) {
 	if s := a.Status(t.Context()); s.Running == nil {
 		t.Error("a command that runs is not shown")
 	}
+	if err := os.WriteFile(filepath.Join(dir, "state", "running.json"), []byte("?"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s := a.Status(t.Context()); !strings.Contains(s.Problem, "is damaged") {
+		t.Errorf("%+v", s)
+	}
 }
 
 // TestSecondAgent: it does not start, and takes nothing of the first one's.
