@@ -232,7 +232,7 @@ func (l *look) device(d Device) (canary bool) {
 	found, blank := l.raw(d, "no filesystem that is known")
 	if !found && !blank && d.Size > smallest { //check:disk-unknown-layout
 		l.add(DataName, fact.Layer, fact.Unknown, d.Path,
-			"%s holds bytes that no known layout explains, and they may hide data (ZFS, dm-crypt without a header, a filesystem this guard does not know): look at it, then erase it by hand or have it waived", d.Path)
+			"%s holds bytes that no known layout explains, and they may hide data (ZFS, dm-crypt without a header, a filesystem this guard does not know): look at it, then zero it by hand (blkdiscard --zeroout; wipefs is not enough), or have the guard waive it", d.Path)
 	}
 	return false
 }
