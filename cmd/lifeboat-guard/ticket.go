@@ -33,7 +33,7 @@ the machine is asked for a release ticket, which its guard gives only where it
 would let a reinstall run; whoever serves the installer verifies the ticket
 first, and lets a machine without one boot from its disk.`,
 		Example: `  # on the machine, by whoever wants to install it anew
-  lifeboat-guard exec reinstall -- /usr/sbin/lifeboat-guard ticket issue --out /run/ticket.json
+  lifeboat-guard exec reinstall -- /usr/bin/lifeboat-guard ticket issue --out /run/ticket.json
   # where the installer is served
   lifeboat-guard ticket verify --uuid "$uuid" --machines machines.json --spent spent ticket.json`,
 		Args: exactArgs(0, "ticket wants one of issue, verify"),
@@ -55,7 +55,7 @@ and, with --out, into a file. After that the command stays until the ticket has
 expired (exit code 13) or the machine goes down: as long as it does, it holds
 the engines' locks, so that no server starts on the released machine's data, and
 nothing else may be executed.`,
-		Example: `  lifeboat-guard exec reinstall -- /usr/sbin/lifeboat-guard ticket issue --out /run/ticket.json`,
+		Example: `  lifeboat-guard exec reinstall -- /usr/bin/lifeboat-guard ticket issue --out /run/ticket.json`,
 		Args:    exactArgs(0, "ticket issue takes no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if valid <= 0 || valid > ticket.MaxLife {
