@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/guard/audit"
@@ -59,7 +60,7 @@ func New(o Options) (a *Agent, err error) {
 	if a.config, err = config.Load(o.ConfigPath, o.ConfigOptional); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
+	if err := ownDir(o.StateDir); err != nil {
 		return nil, err
 	}
 	if a.identity, err = machine.Read("/"); err != nil {
@@ -75,6 +76,25 @@ func New(o Options) (a *Agent, err error) {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
+}
+
+// ownDir makes the state directory, or refuses one that others may write: they
+// could put another key, log or list of used requests in its place.
+func ownDir(path string) error {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm()&0o022 != 0 { //check:agent-state-writable
+		return fmt.Errorf("%s can be written by others (mode %04o): chmod go-w, and look who has been there", path, info.Mode().Perm())
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != os.Geteuid() { //check:agent-state-owner
+		return fmt.Errorf("%s belongs to another user: choose a directory of root's", path)
+	}
+	return nil
 }
 
 func (a *Agent) state(name string) string { return filepath.Join(a.options.StateDir, name) }
@@ -118,7 +138,10 @@ func (a *Agent) build() (err error) {
 	if err := a.joinSet(keys); err != nil {
 		return err
 	}
-	a.gate.Abandoned(func() (string, bool) { return a.journal.Abandoned(a.abandoned) })
+	a.gate.Abandoned(func() (string, error) { return a.journal.Abandoned(a.abandoned) })
+	// What has ended unseen is told now and not when somebody asks for the next
+	// operation. What cannot be told now is told, or refused, then.
+	_, _ = a.journal.Abandoned(a.abandoned)
 	return nil
 }
 

@@ -135,6 +135,56 @@ func TestSecondAgent(t *testing.T) {
 	}
 }
 
+// TestStateOfOthers: a state that others can write is none.
+func TestStateOfOthers(t *testing.T) {
+	dir := t.TempDir()
+	state := filepath.Join(dir, "state")
+	if err := errors.Join(os.MkdirAll(state, 0o700), os.Chmod(state, 0o770)); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := newAgent(t, dir, plain); err == nil {
+		t.Error("a state that its group can write is taken")
+		_ = a.Close()
+	}
+	if err := errors.Join(os.Chmod(state, 0o755), os.Chown(state, 65534, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := newAgent(t, dir, plain); err == nil {
+		t.Error("a state of another user is taken")
+		_ = a.Close()
+	}
+	if err := os.Chown(state, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	a, err := newAgent(t, dir, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = a.Close()
+}
+
+// TestEndedUnseen: the end of an earlier agent's command is in the log as soon
+// as an agent is there again.
+func TestEndedUnseen(t *testing.T) {
+	dir := t.TempDir()
+	a, err := newAgent(t, dir, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(a.Close(), os.WriteFile(filepath.Join(dir, "state", "running.json"),
+		[]byte(`{"run":"x","operation":"reboot","argv":["/bin/true"],"begin":"2026-11-25T00:00:00Z"}`), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if a, err = newAgent(t, dir, plain); err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	text, err := os.ReadFile(filepath.Join(dir, "state", "audit.log"))
+	if err != nil || !strings.Contains(string(text), "outcome unknown") {
+		t.Errorf("%s %v", text, err)
+	}
+}
+
 // TestSetForgotten: a configuration that has lost the set is a mistake.
 func TestSetForgotten(t *testing.T) {
 	dir := t.TempDir()

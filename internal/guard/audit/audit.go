@@ -18,8 +18,9 @@
 // head is, and both before Append returns. So after a crash the file may have
 // one record, whole or torn, beyond the head: nothing was done on its account.
 //
-// Whoever has the machine's key can write another history; the head is
-// therefore anchored in etcd as well where there is a set.
+// Whoever has the machine's key can write another history, and whoever removes
+// log and head together removes all there is. Only a copy of the head that is
+// kept elsewhere shows that: "audit verify" prints it.
 package audit
 
 import (
@@ -235,9 +236,13 @@ func (l *Log) Close() error { return l.file.Close() }
 
 // Verify reads a log and says where it is not what was written. The head it
 // returns can be compared with one that was noted elsewhere. The guard may go on
-// writing meanwhile.
+// writing meanwhile. A log without a head is damaged even if it is empty: Open
+// begins each with one.
 func Verify(path string, key ssh.PublicKey) (Head, error) {
 	found, err := verify(path, key)
+	if err == nil && !found.headed { //check:audit-emptied
+		err = fmt.Errorf("%w: %s is empty, and %s.head is not there", ErrDamaged, path, path)
+	}
 	return found.head, err
 }
 
@@ -246,6 +251,8 @@ type state struct {
 	head Head
 	size int64 // bytes of whole records
 	torn int   // bytes of a torn record behind them
+
+	headed bool // there is a head
 }
 
 // verify reads the head, the log, and the head once more: what the first one
@@ -261,7 +268,7 @@ func verify(path string, key ssh.PublicKey) (found state, err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	hashes := map[uint64]string{0: zeros} // from the first head on
-	found = state{head: Head{Hash: zeros}}
+	found = state{head: Head{Hash: zeros}, headed: there}
 	r := bufio.NewReaderSize(f, 64<<10)
 	for {
 		line, whole, err := readLine(r)

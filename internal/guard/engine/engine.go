@@ -8,9 +8,9 @@
 //	InnoDB, just created  MySQL 8.0 and later: page 0 not yet flushed: type 0, server version (80000 to 99999) at 8, space version 1 at 12, space id as above
 //	InnoDB system space   the same as a tablespace with space id 0
 //	redo log              format at 0 ('Phys', 'PHYS', those with the top bit set, or a small number), creator ("MariaDB ", "MySQL "...) at 16
-//	Aria control file     fe fe 0c
+//	Aria control file     fe fe 0c 01, little endian lengths of its two parts (30 to 512, up to 512) at 20 and 22
 //	Aria log              fe fe 0b 'MARIALOG' with another byte between
-//	Aria index            fe fe 09
+//	Aria index            fe fe 09, version up to 3 at 3, lengths of state and base information (64 to 1023, up to 1023) at 8 and 10
 //	MyISAM index          fe fe 07, length of its base information (100) at 10
 //	.frm                  fe 01, version 6 to 11 at 2, 0 5 at 32; of a view: 'TYPE=VIEW'
 //	.sdi                  '{"mysqld_version_id":'
@@ -98,16 +98,35 @@ func hasPrefix(head []byte, prefix string) bool { return bytes.HasPrefix(head, [
 // classifyMaria tells the files apart that begin with MyISAM's and Aria's magic.
 func classifyMaria(head []byte) Class {
 	switch {
-	case hasPrefix(head, "\xfe\xfe\x0c"):
+	case isAriaControl(head):
 		return AriaControl
 	case hasPrefix(head, "\xfe\xfe\x0b") && len(head) >= 12 && hasPrefix(head[4:], "MARIALOG"):
 		return AriaLog
-	case hasPrefix(head, "\xfe\xfe\x09") && len(head) >= 24:
+	case isAriaIndex(head):
 		return AriaIndex
 	case hasPrefix(head, "\xfe\xfe\x07") && len(head) >= 24 && binary.BigEndian.Uint16(head[10:]) == 100:
 		return MyISAMIndex
 	}
 	return None
+}
+
+// isAriaControl: the magic alone is three bytes, which a disk of random bytes
+// (an encrypted one) holds at the beginning of one sector in 2^24. The bounds
+// are those with which the server opens the file (CF_MIN_SIZE, CF_MAX_SIZE).
+func isAriaControl(head []byte) bool {
+	if len(head) < 24 || !hasPrefix(head, "\xfe\xfe\x0c\x01") {
+		return false
+	}
+	created, changeable := binary.LittleEndian.Uint16(head[20:]), binary.LittleEndian.Uint16(head[22:])
+	return created >= 30 && created <= 512 && changeable <= 512
+}
+
+func isAriaIndex(head []byte) bool {
+	if len(head) < 24 || !hasPrefix(head, "\xfe\xfe\x09") || head[3] > 3 {
+		return false
+	}
+	state, base := binary.BigEndian.Uint16(head[8:]), binary.BigEndian.Uint16(head[10:])
+	return state >= 64 && state < 1024 && base < 1024
 }
 
 func isDefinition(head []byte) bool {

@@ -292,9 +292,14 @@ func TestOneAtATime(t *testing.T) {
 	if r := g.Exec(t.Context(), wipe(), Output{}); r.Verdict != Ran {
 		t.Errorf("afterwards: %+v", r)
 	}
-	g.Abandoned(func() (string, bool) { return "something", true })
+	g.Abandoned(func() (string, error) { return "something", nil })
 	if r := g.Exec(t.Context(), wipe(), Output{}); r.Verdict != Refused || r.Class != policy.Busy {
 		t.Errorf("abandoned: %+v", r)
+	}
+	// To ask again later would not help: somebody has to look.
+	g.Abandoned(func() (string, error) { return "", errors.New("damaged") })
+	if r := g.Exec(t.Context(), wipe(), Output{}); r.Verdict != Refused || r.Class != policy.Unknown {
+		t.Errorf("a journal that cannot be read: %+v", r)
 	}
 }
 

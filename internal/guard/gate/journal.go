@@ -159,21 +159,18 @@ func (j *Journal) processes(marker string) (pids []int, err error) {
 	return pids, nil
 }
 
-// Abandoned says, for Gate.Abandoned, whether the command of an earlier agent
-// still runs. It ends the entry when it does not, after told has recorded that
-// the outcome is unknown.
-func (j *Journal) Abandoned(told func(Entry) error) (what string, running bool) {
+// Abandoned says, for Gate.Abandoned, what of an earlier agent's command still
+// runs; nothing is "". It ends the entry when nothing does, after told has
+// recorded that the outcome is unknown. An error: nobody knows what runs.
+func (j *Journal) Abandoned(told func(Entry) error) (what string, err error) {
 	entry, pids, left, err := j.Running()
 	switch {
-	case err != nil:
-		return err.Error(), true
+	case err != nil: //check:journal-unread
+		return "", err
 	case !left:
-		return "", false
+		return "", nil
 	case len(pids) > 0: //check:journal-still-runs
-		return fmt.Sprintf("%s %s, processes %v", entry.Operation, strings.Join(entry.Argv, " "), pids), true
+		return fmt.Sprintf("%s %s, processes %v", entry.Operation, strings.Join(entry.Argv, " "), pids), nil
 	}
-	if err := errors.Join(told(entry), j.end()); err != nil {
-		return err.Error(), true
-	}
-	return "", false
+	return "", errors.Join(told(entry), j.end())
 }

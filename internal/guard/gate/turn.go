@@ -12,8 +12,8 @@ import (
 type turn struct {
 	mu    sync.Mutex
 	taken bool
-	// Abandoned reports whether a command of an earlier agent still runs.
-	abandoned func() (string, bool)
+	// abandoned says what of an earlier agent's command still runs.
+	abandoned func() (string, error)
 }
 
 // take returns a denial if it is somebody else's turn.
@@ -24,7 +24,11 @@ func (t *turn) take() *policy.Denial {
 		return busy("another operation is going on on this machine; ask again when it has ended")
 	}
 	if t.abandoned != nil {
-		if what, running := t.abandoned(); running { //check:turn-abandoned
+		what, err := t.abandoned()
+		if err != nil { //check:turn-unknown
+			return &policy.Denial{Code: "journal", Class: policy.Unknown, Summary: "whether a command of an earlier agent still runs: " + err.Error()}
+		}
+		if what != "" { //check:turn-abandoned
 			return busy(fmt.Sprintf("a command that an earlier agent has started still runs: %s", what))
 		}
 	}
@@ -50,8 +54,9 @@ func busy(why string) *policy.Denial {
 	return &policy.Denial{Code: "busy", Class: policy.Busy, Summary: why}
 }
 
-// Abandoned makes the gate busy as long as f says that a command is running.
-func (g *Gate) Abandoned(f func() (what string, running bool)) {
+// Abandoned makes the gate busy as long as f says that something runs, and
+// refuse while f cannot say.
+func (g *Gate) Abandoned(f func() (what string, err error)) {
 	g.turn.mu.Lock()
 	defer g.turn.mu.Unlock()
 	g.turn.abandoned = f

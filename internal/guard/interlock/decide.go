@@ -278,7 +278,7 @@ func DecideClear(v View, a Ask, fresh bool) []Reason {
 		return []Reason{{Code: NotCleared, Detail: "its machine belongs to the set no more: it takes two people"}}
 	}
 	records, reasons := believe(v, a, func(Member) bool { return true })
-	if len(reasons) > 0 { //check:clear-unbelieved
+	if len(reasons) > 0 { // what follows needs all three records
 		return reasons
 	}
 	if !fresh { //check:clear-old-record

@@ -193,7 +193,7 @@ func TestDecideClear(t *testing.T) {
 		{"committed, boot unknown", func(s *scene, _ *bool) { s.v.Disruption.Phase = Committed }, false},
 		{"no manifest", func(s *scene, _ *bool) { s.v.ManifestErr = bad }, false},
 		{"epoch back", func(s *scene, _ *bool) { s.a.Epoch = 3 }, false},
-		{"not a member", func(s *scene, _ *bool) { s.v.Disruption.Machine = idX; s.v.Records[idX] = Record{} }, false},
+		{"not a member", func(s *scene, _ *bool) { s.v.Disruption.Machine = idX; s.v.Records[idX] = Record{Health: s.C} }, false},
 		{"old record", func(_ *scene, fresh *bool) { *fresh = false }, false},
 		{"seen before", func(s *scene, _ *bool) { s.v.Disruption.Ended = noon }, false},
 		{"stale", func(s *scene, _ *bool) { s.C.Made = noon.Add(-time.Hour) }, false},
