@@ -135,7 +135,7 @@ func (f *File) readFormat() error {
 		return At(f.At(start), fmt.Errorf("%w: size %d", ErrCorrupt, size))
 	}
 	raw := f.Data[start : start+size]
-	format, err := decodeFormat(raw)
+	format, err := DecodeFormat(raw)
 	if err != nil {
 		return At(f.At(start), err)
 	}

@@ -33,7 +33,12 @@ type Format struct {
 
 const formatFixed = 57
 
-func decodeFormat(raw []byte) (Format, error) {
+// DecodeFormat decodes a whole FORMAT_DESCRIPTION_EVENT, header and checksum
+// included; the Format keeps raw.
+func DecodeFormat(raw []byte) (Format, error) {
+	if len(raw) < HeaderSize || Type(raw[4]) != FormatDescription {
+		return Format{}, fmt.Errorf("%w: no FORMAT_DESCRIPTION_EVENT", ErrCorrupt)
+	}
 	body := raw[HeaderSize:]
 	if len(body) < formatFixed+1 {
 		return Format{}, fmt.Errorf("%w: FORMAT_DESCRIPTION_EVENT of %d bytes", ErrCorrupt, len(raw))
@@ -101,6 +106,27 @@ func writesChecksumAlgorithm(version string) bool {
 		return major > 5 || major == 5 && minor >= 3
 	}
 	return major > 5 || major == 5 && (minor > 6 || minor == 6 && patch >= 1)
+}
+
+// Frame makes an event of its bytes, header and checksum included, as a source
+// sends them. The checksum is checked; where in its file the event lies is the
+// caller's to know.
+func (f Format) Frame(raw []byte) (Event, error) {
+	trailer := 0
+	if f.Checksum {
+		trailer = 4
+	}
+	if len(raw) < HeaderSize+trailer {
+		return Event{}, fmt.Errorf("%w: event of %d bytes", ErrCorrupt, len(raw))
+	}
+	if f.Checksum {
+		if err := checkCRC(raw); err != nil {
+			return Event{}, err
+		}
+	}
+	ev := header(raw)
+	ev.Body = raw[HeaderSize : len(raw)-trailer]
+	return ev, nil
 }
 
 // ForApply returns the event as a BINLOG statement needs it: without checksums
