@@ -66,8 +66,22 @@ func (r *Repository) create(ctx context.Context) error {
 	if errors.Is(err, fs.ErrExist) {
 		return errIsOne
 	}
+	if err != nil {
+		return err
+	}
+	// The same once more does no harm, and shows places that overwrite.
+	err = r.store.Put(ctx, markerName, text)
+	switch {
+	case err == nil:
+		return errOverwrites
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	}
 	return err
 }
+
+var errOverwrites = fault.New(fault.Storage, errors.New("the place overwrites objects"),
+	"the server does not know conditional writes (If-None-Match): use one that does, or a directory")
 
 var errIsOne = fault.New(fault.Storage, errors.New("there is a repository already"), "open it, or choose another place")
 

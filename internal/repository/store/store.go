@@ -112,6 +112,9 @@ type Options struct {
 	CAFile    string        // PEM: certificates to trust beside the system's
 	Tries     int           // of one call; 0: 10
 	MaxWait   time.Duration // between two tries, at most a minute; 0: a minute
+	Stall     time.Duration // a try ends when nothing was sent or received for so long; 0: a minute
+
+	SessionToken string // of temporary keys
 }
 
 // Open opens a place. A directory has to be there unless o.Create is set;
