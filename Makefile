@@ -38,16 +38,20 @@ demo: build ## show a recovery on a private server (DEMO_ARGS="--flavor mysql")
 etcd: ## install the etcd that tests of the guard run against
 	scripts/etcd
 
+.PHONY: versitygw
+versitygw: ## install the S3 server that tests of repositories run against
+	scripts/versitygw
+
 .PHONY: test
-test: servers etcd ## run all tests
+test: servers etcd versitygw ## run all tests
 	go test -p 2 -timeout 20m ./...
 
 .PHONY: test-long
-test-long: servers etcd ## run all tests and those that take hours
+test-long: servers etcd versitygw ## run all tests and those that take hours
 	go test -p 1 -tags long -timeout 3h ./...
 
 .PHONY: test-race
-test-race: servers etcd ## run all tests with the race detector (needs a C compiler)
+test-race: servers etcd versitygw ## run all tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -p 2 -timeout 60m ./...
 
 .PHONY: mutants
