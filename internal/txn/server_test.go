@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/server"
@@ -158,6 +159,7 @@ func runCases(t *testing.T, src *reallog.Source, all []struct {
 			t.Fatal(err)
 		}
 		sc := txn.NewScanner(f, 0, &binlog.Inflater{Limit: 1 << 20})
+		tracked := track(t, f)
 		end := f.First
 		for {
 			g, ok, err := sc.Next()
@@ -172,12 +174,48 @@ func runCases(t *testing.T, src *reallog.Source, all []struct {
 			}
 			end = g.End
 			fmt.Fprintf(&out, "\t%s\n", summary(&g))
+			if want := (trackedEnd{g.End, g.Committed, g.Head}); len(tracked) == 0 || tracked[0] != want {
+				t.Errorf("%s: the tracker has ends at %v, the scanner at %v", c.name, tracked, want)
+			} else {
+				tracked = tracked[1:]
+			}
+		}
+		if len(tracked) > 0 {
+			t.Errorf("%s: the tracker has ends at %v, the scanner none", c.name, tracked)
 		}
 		if err := f.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return out.String()
+}
+
+// trackedEnd is what a Tracker knows of a group.
+type trackedEnd struct {
+	end       int64
+	committed time.Time
+	head      binlog.GTID
+}
+
+func track(t *testing.T, f *binlog.File) (ends []trackedEnd) {
+	t.Helper()
+	var tr txn.Tracker
+	for r := f.Events(0); ; {
+		ev, ok, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			return ends
+		}
+		ended, err := tr.Add(ev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ended {
+			ends = append(ends, trackedEnd{ev.End, tr.Committed, tr.Head})
+		}
+	}
 }
 
 var spaces = regexp.MustCompile(`\s+`)
