@@ -1,6 +1,8 @@
 package backup
 
 import (
+	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,6 +53,25 @@ func TestLook(t *testing.T) {
 	}
 	if facts := (Probe{}).Look(t.Context(), probe.Question{}); len(facts) != 1 || facts[0].Verdict != fact.Clear || !strings.Contains(facts[0].Summary, "nothing claimed") {
 		t.Error(facts)
+	}
+}
+
+// TestMissing: a status that leaves anything out is none.
+func TestMissing(t *testing.T) {
+	var all map[string]any
+	if err := json.Unmarshal([]byte(good), &all); err != nil {
+		t.Fatal(err)
+	}
+	for field := range all {
+		less := maps.Clone(all)
+		delete(less, field)
+		text, err := json.Marshal(less)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err := Parse(text); err == nil {
+			t.Errorf("without %s: %+v", field, s)
+		}
 	}
 }
 

@@ -213,9 +213,13 @@ func TestMachine(t *testing.T) {
 		"no GRUB":         {func(r string, _ *Probe) { rm(t, r, "boot") }, fact.Clear},
 		"nextroot":        {func(r string, _ *Probe) { mkdir(t, r, "run/nextroot") }, fact.Active},
 		"no cmdline":      {func(r string, _ *Probe) { rm(t, r, "proc/cmdline") }, fact.Unknown},
-		"no mounts":       {func(r string, _ *Probe) { rm(t, r, "proc/self") }, fact.Unknown},
-		"PXE flag":        {func(_ string, p *Probe) { p.IPMI = flags(0, 1, 5, 0x80, 4, 0, 0, 0) }, fact.Active},
-		"no flag":         {func(_ string, p *Probe) { p.IPMI = flags(0, 1, 5, 0, 0, 0, 0, 0) }, fact.Clear},
+		"cmdline unreadable": {func(r string, _ *Probe) {
+			rm(t, r, "proc/cmdline")
+			mkdir(t, r, "proc/cmdline")
+		}, fact.Unknown},
+		"no mounts": {func(r string, _ *Probe) { rm(t, r, "proc/self") }, fact.Unknown},
+		"PXE flag":  {func(_ string, p *Probe) { p.IPMI = flags(0, 1, 5, 0x80, 4, 0, 0, 0) }, fact.Active},
+		"no flag":   {func(_ string, p *Probe) { p.IPMI = flags(0, 1, 5, 0, 0, 0, 0, 0) }, fact.Clear},
 		"BMC error": {func(_ string, p *Probe) {
 			p.IPMI = func(context.Context) ([]byte, error) { return nil, os.ErrPermission }
 		}, fact.Unknown},

@@ -11,8 +11,13 @@ import (
 
 func TestSameProcess(t *testing.T) {
 	pid := os.Getpid()
-	for _, seen := range []int64{0, startTime(pid) + 1} {
-		f := Probe{}.askOne(t.Context(), nil, suspect{pid: pid, seen: seen, subject: "x"}).Fact
+	for _, s := range []suspect{
+		{pid: pid, seen: 0},
+		{pid: pid, seen: startTime(pid) + 1},
+		{pid: 1 << 30, seen: 0}, // gone before it was seen, and still gone
+	} {
+		s.subject = "x"
+		f := Probe{}.askOne(t.Context(), nil, s).Fact
 		if f.Verdict != fact.Unknown || !strings.Contains(f.Summary, "replaced") {
 			t.Error(f)
 		}
