@@ -1,0 +1,192 @@
+package archive
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
+	"github.com/lifeboat-db/lifeboat/internal/stream"
+	"github.com/lifeboat-db/lifeboat/internal/txn"
+)
+
+// batch is bytes of a file that make a segment.
+type batch struct {
+	Summary
+	data []byte
+	// whole is set in the batch that ends a file: what the whole file holds.
+	whole *Summary
+}
+
+// builder turns a stream's pieces into batches. It is pure: time is given.
+//
+// Invariants: pending.End-pending.Start == len(data); bytes before skip are in
+// the repository already and are not put in again, but still looked at, since
+// transactions that began in them may end behind them.
+type builder struct {
+	server  string
+	format  binlog.Format
+	tracker txn.Tracker
+	skip    int64
+
+	pending   Summary
+	data      []byte
+	since     time.Time // when the first of data came
+	whole     Summary   // of the file, from its beginning or from what had been archived
+	ids, all  gtid.Set  // of pending, of whole
+	inFile    bool
+	committed time.Time // of the last transaction in data or before
+}
+
+// resume is where a file is taken up again.
+type resume struct {
+	at    binlog.Position // a Boundary
+	skip  int64           // up to where its bytes are there
+	whole Summary         // what those hold
+}
+
+// begin enters a file.
+func (b *builder) begin(file string, offset int64, from resume) error {
+	*b = builder{server: b.server, committed: b.committed, inFile: true, skip: offset}
+	b.pending = Summary{Server: b.server, File: file, Start: offset, End: offset, Boundary: offset}
+	b.whole = b.pending
+	if from.at.File == file && from.at.Offset == offset && from.skip > 0 {
+		b.skip, b.whole = from.skip, from.whole
+		b.pending.Start, b.pending.End = from.skip, from.skip
+		all, err := gtid.ParseSet(flavorOf(from.whole.Flavor), from.whole.GTIDs)
+		if err != nil {
+			return fmt.Errorf("archive: what is archived of %s: %w", file, err)
+		}
+		b.all = all
+	}
+	return nil
+}
+
+func flavorOf(name string) gtid.Flavor {
+	if name == gtid.MariaDB.String() {
+		return gtid.MariaDB
+	}
+	return gtid.MySQL
+}
+
+// describe takes the format of the file that has been entered.
+func (b *builder) describe(f binlog.Format) {
+	b.format = f
+	for _, s := range []*Summary{&b.pending, &b.whole} {
+		s.ID, s.Flavor, s.Version = f.ID(), f.Flavor.String(), f.ServerVersion
+	}
+}
+
+// add takes an event.
+func (b *builder) add(p stream.Piece, now time.Time) error {
+	ev := p.Event
+	ended, err := b.tracker.Add(ev)
+	if err != nil {
+		return fmt.Errorf("archive: at %s:%d: %w", p.File, p.Offset, err)
+	}
+	if err := b.control(ev); err != nil {
+		return fmt.Errorf("archive: at %s:%d: %w", p.File, p.Offset, err)
+	}
+	fresh := ev.End > b.skip
+	if fresh {
+		raw := p.Raw[max(0, b.skip-ev.Offset):]
+		if len(b.data) == 0 {
+			b.since = now
+		}
+		b.data = append(b.data, raw...)
+		b.pending.End, b.whole.End = ev.End, ev.End
+	}
+	if ended && fresh {
+		if err := b.commit(); err != nil {
+			return err
+		}
+	}
+	if !b.tracker.Open() {
+		b.pending.Boundary, b.whole.Boundary = ev.End, ev.End
+	}
+	return nil
+}
+
+// control takes what stands outside of transactions and matters here.
+func (b *builder) control(ev binlog.Event) error {
+	var previous gtid.Set
+	switch ev.Type {
+	case binlog.PreviousGTIDs:
+		set, err := gtid.DecodePreviousGTIDs(ev.Body)
+		if err != nil {
+			return err
+		}
+		previous = set
+	case binlog.MariaGTIDList:
+		list, _, err := gtid.DecodeGTIDList(ev.Body)
+		if err != nil {
+			return err
+		}
+		previous = gtid.ListToSet(list)
+	case binlog.RotateEvent:
+		r, err := binlog.DecodeRotate(ev.Body)
+		b.pending.Next, b.whole.Next = r.Name, r.Name
+		return err
+	default:
+		return nil
+	}
+	text := previous.String()
+	b.whole.Previous = &text
+	if b.pending.Start == firstOffset {
+		b.pending.Previous = &text
+	}
+	return nil
+}
+
+func (b *builder) commit() error {
+	at := b.tracker.Committed
+	b.committed = at
+	for _, s := range []*Summary{&b.pending, &b.whole} {
+		s.Transactions++
+		if s.First.IsZero() || at.Before(s.First) {
+			s.First = at
+		}
+		if at.After(s.Last) {
+			s.Last = at
+		}
+	}
+	if b.tracker.Head.Anonymous {
+		return nil
+	}
+	for _, set := range []*gtid.Set{&b.ids, &b.all} {
+		if err := set.Add(b.tracker.Head.ID); err != nil {
+			return fmt.Errorf("archive: %w", err)
+		}
+	}
+	return nil
+}
+
+// cut takes what is pending out, as a batch; none if nothing is.
+func (b *builder) cut() (batch, bool) {
+	if len(b.data) == 0 {
+		return batch{}, false
+	}
+	out := batch{Summary: b.pending, data: b.data}
+	out.GTIDs = b.ids.String()
+	b.pending = Summary{Server: b.server, File: out.File, ID: out.ID, Flavor: out.Flavor, Version: out.Version,
+		Start: out.End, End: out.End, Boundary: out.Boundary}
+	b.data, b.ids = nil, gtid.Set{}
+	return out, true
+}
+
+// end leaves the file, whose successor is known now. What is pending comes with
+// what the whole file holds; there may be no bytes in it.
+func (b *builder) end(next string) (batch, bool) {
+	if !b.inFile || b.whole.ID == "" {
+		return batch{}, false
+	}
+	last, some := b.cut()
+	if !some {
+		last = batch{Summary: b.pending}
+	}
+	whole := b.whole
+	whole.Next, whole.GTIDs = next, b.all.String()
+	last.Next, last.whole = next, &whole
+	b.inFile = false
+	return last, true
+}
