@@ -305,7 +305,7 @@ func (l *look) directory(d Device, dir string, files []finding, kind fact.Kind) 
 	if !slices.ContainsFunc(files, func(f finding) bool { return !f.weak }) { //check:disk-weak-only
 		verdict, note = fact.Unknown, ": they are called so, but their bytes are not known (encrypted?)"
 	}
-	subject, visible := l.visible(d, dir)
+	subject, visible := l.visible(d, dir, files)
 	f := l.add(DataName, kind, verdict, subject, "%s holds %d files of a storage engine, such as %s (%s)%s",
 		subject, len(files), path.Base(files[0].path), files[0].class, note)
 	f.Evidence = map[string]string{"device": d.Path, "files": paths(files)}
@@ -323,8 +323,9 @@ func paths(files []finding) string {
 }
 
 // visible returns the path by which the guard itself can reach a directory of
-// a device's filesystem, or "DEVICE:/path" if it cannot.
-func (l *look) visible(d Device, dir string) (string, bool) {
+// a device's filesystem, or "DEVICE:/path" if it cannot: it is mounted nowhere,
+// or something else is mounted over it, which is another directory.
+func (l *look) visible(d Device, dir string, files []finding) (string, bool) {
 	inside := path.Join("/", dir)
 	for _, ns := range l.mounts {
 		if ns.pid != l.self {
@@ -335,10 +336,25 @@ func (l *look) visible(d Device, dir string) (string, bool) {
 			if !mountedFrom(d, m) || !ok || rest != "" && rest[0] != '/' {
 				continue
 			}
-			return path.Join(m.Point, rest), true
+			at := path.Join(m.Point, rest)
+			if !shows(at, dir, files) { //check:disk-mounted-over
+				continue
+			}
+			return at, true
 		}
 	}
 	return d.Path + ":" + inside, false
+}
+
+// shows reports whether the files that were found in a directory of a
+// filesystem are those that are at a path now.
+func shows(at, dir string, files []finding) bool {
+	return !slices.ContainsFunc(files, func(f finding) bool {
+		var st unix.Stat_t
+		inside := strings.TrimPrefix(path.Join("/", f.path), path.Join("/", dir))
+		err := unix.Lstat(path.Join(at, inside), &st)
+		return err != nil || probe.FileID{Dev: st.Dev, Ino: st.Ino} != f.id
+	})
 }
 
 // memory looks through filesystems that live in memory, in every mount

@@ -250,6 +250,30 @@ func TestMounted(t *testing.T) {
 	}
 }
 
+// TestHiddenByMount: two data directories of one path, of which one is mounted
+// over the other, are two. Whoever reads the path reads one of them only.
+func TestHiddenByMount(t *testing.T) {
+	below, above := newDevice(t, 32<<20), newDevice(t, 32<<20)
+	below.fill(below.path)
+	above.fill(above.path)
+	dir, _ := below.mount(below.path)
+	data := filepath.Join(dir, "var/db")
+	above.run("mount", above.path, data)
+	t.Cleanup(func() { _ = unix.Unmount(data, unix.MNT_DETACH) })
+	if err := os.Rename(filepath.Join(data, "var/db/ibdata1"), filepath.Join(data, "ibdata1")); err != nil {
+		t.Fatal(err)
+	}
+	got := wiping(t, away(t), below.path, above.path)
+	if len(got) != 2 || got[0].Subject == got[1].Subject {
+		t.Errorf("%v", got)
+	}
+	for _, f := range got {
+		if named := f.Evidence["datadir"]; (named == data) != (f.Evidence["device"] == above.path) {
+			t.Errorf("%s is said to be at %q", f.Evidence["device"], named)
+		}
+	}
+}
+
 // TestCanary: the guard's own file on a disk is found by every walk, or the
 // walk proves nothing.
 func TestCanary(t *testing.T) {

@@ -154,7 +154,11 @@ func (w *walker) directory(dir string, buf []byte) (dirs []string, found []findi
 			case unix.DT_DIR:
 				dirs = append(dirs, full)
 				if engine.ByName(name) == engine.RocksDB {
-					found = append(found, finding{path: full, class: engine.RocksDB, weak: true})
+					var st unix.Stat_t
+					if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+						return ignoreGone(err)
+					}
+					found = append(found, finding{path: full, id: probe.FileID{Dev: st.Dev, Ino: st.Ino}, class: engine.RocksDB, weak: true})
 				}
 			case unix.DT_REG:
 				f, err := w.file(full, name)
