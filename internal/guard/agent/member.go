@@ -188,15 +188,16 @@ func (m *member) atRest(ctx context.Context, facts []fact.Fact) (has datadir.Con
 	if from.Index != "" && !filepath.IsAbs(from.Index) {
 		from.Index = filepath.Join(last.DataDir, from.Index)
 	}
-	if len(dirs) > 1 {
-		logs := filepath.Dir(from.Index)
+	home, logs := filepath.Clean(last.DataDir), filepath.Dir(from.Index)
+	apart := from.Index != "" && logs != home // the log is not among the data
+	if len(dirs) > 1 && apart {               //check:member-log-beside
 		dirs = slices.DeleteFunc(dirs, func(dir string) bool { return dir == logs })
 	}
 	if len(dirs) != 1 { //check:member-one-datadir
 		return has, false, fmt.Errorf("data lie in %s, and the set knows one server", strings.Join(dirs, ", "))
 	}
 	from.Dir = dirs[0]
-	if from.Index != "" && filepath.Dir(from.Index) == filepath.Clean(last.DataDir) {
+	if from.Index != "" && !apart { // the log is where the data are now
 		from.Index = filepath.Join(from.Dir, filepath.Base(from.Index))
 	}
 	has, err = datadir.Executed(ctx, from)

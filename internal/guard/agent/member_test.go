@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,7 +20,9 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/guard/operation"
 	"github.com/lifeboat-db/lifeboat/internal/guard/policy"
 	"github.com/lifeboat-db/lifeboat/internal/guard/request"
+	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
+	"github.com/lifeboat-db/lifeboat/test/topology"
 )
 
 func TestDataDirs(t *testing.T) {
@@ -192,6 +195,62 @@ func TestTheServer(t *testing.T) {
 	if s := m.down(); s.Server != fmt.Sprint(said.ServerID) {
 		t.Errorf("who it was is forgotten: %+v", s)
 	}
+}
+
+// stopped makes a member that has seen a server, which has then written and
+// stopped cleanly. change is called before that, while the server is down.
+func stopped(t *testing.T, d server.Distribution, change func(*topology.Node), args ...string) (m *member, n *topology.Node) {
+	t.Helper()
+	m = &member{sight: &sight{}, last: lastServer{path: filepath.Join(t.TempDir(), "x"), key: testKey("a")}}
+	n = topology.Start(t, d, 1, args...)
+	n.Exec(t, "CREATE DATABASE early")
+	shut := func() {
+		t.Helper()
+		if err := n.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shut()
+	change(n)
+	if err := n.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	said, err := m.theServer(t.Context(), []fact.Fact{{Kind: fact.OpenFile, Verdict: fact.Active, PIDs: []int{n.PID()}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.last.keep(*said, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	n.Exec(t, "CREATE DATABASE late")
+	shut()
+	return m, n
+}
+
+func atRest(dirs ...string) []fact.Fact {
+	facts := []fact.Fact{{Kind: fact.OpenFile, Verdict: fact.Clear}}
+	for _, dir := range dirs {
+		facts = append(facts, fact.Fact{Kind: fact.DataAtRest, Verdict: fact.Active, Evidence: map[string]string{"datadir": dir}})
+	}
+	return facts
+}
+
+// TestCopyBeside: with an old copy beside them, the data are not those of the copy.
+func TestCopyBeside(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+		old := filepath.Join(t.TempDir(), "old")
+		m, n := stopped(t, d, func(n *topology.Node) {
+			if out, err := exec.CommandContext(t.Context(), "cp", "-a", n.DataDir(), old).CombinedOutput(); err != nil {
+				t.Fatal(err, string(out))
+			}
+		})
+		if s, err := m.local(t.Context(), operation.Reinstall, atRest(n.DataDir())); err != nil || s.GTIDs.IsEmpty() {
+			t.Errorf("the data alone: %+v %v", s, err)
+		}
+		if s, err := m.local(t.Context(), operation.Reinstall, atRest(old, n.DataDir())); err == nil {
+			t.Errorf("the copy has spoken for both: %+v", s)
+		}
+	})
 }
 
 // TestOverrideNonceInSet: an override counts once in all of the set, and where
