@@ -197,8 +197,11 @@ func (m *member) atRest(ctx context.Context, facts []fact.Fact) (has datadir.Con
 		return has, false, fmt.Errorf("data lie in %s, and the set knows one server", strings.Join(dirs, ", "))
 	}
 	from.Dir = dirs[0]
-	if from.Index != "" && !apart { // the log is where the data are now
+	switch {
+	case from.Index != "" && !apart: // the log is where the data are now
 		from.Index = filepath.Join(from.Dir, filepath.Base(from.Index))
+	case apart && from.Dir != home: //check:member-log-of-other-data
+		return has, false, fmt.Errorf("data lie in %s, and the log in %s is that of the data in %s", from.Dir, logs, home)
 	}
 	has, err = datadir.Executed(ctx, from)
 	return has, false, err

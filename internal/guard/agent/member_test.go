@@ -253,6 +253,29 @@ func TestCopyBeside(t *testing.T) {
 	})
 }
 
+// TestLogsElsewhere: a server whose log is not among its data speaks for its own
+// data, and for nobody else's.
+func TestLogsElsewhere(t *testing.T) {
+	d := servertest.Of(t, server.MariaDB)
+	logs := t.TempDir()
+	m, n := stopped(t, d, func(*topology.Node) {}, "--log-bin="+filepath.Join(logs, "bin"))
+	for _, dirs := range [][]string{{n.DataDir()}, {n.DataDir(), logs}} {
+		if s, err := m.local(t.Context(), operation.Reinstall, atRest(dirs...)); err != nil || s.GTIDs.IsEmpty() {
+			t.Errorf("%v: %+v %v", dirs, s, err)
+		}
+	}
+	stranger := topology.Start(t, d, 1)
+	stranger.Exec(t, "CREATE DATABASE of_its_own")
+	if err := stranger.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, dirs := range [][]string{{stranger.DataDir()}, {stranger.DataDir(), logs}} {
+		if s, err := m.local(t.Context(), operation.Wipe, atRest(dirs...)); err == nil {
+			t.Errorf("it has spoken for a stranger's data in %v: %+v", dirs, s)
+		}
+	}
+}
+
 // TestOverrideNonceInSet: an override counts once in all of the set, and where
 // etcd is away the machine's own memory has to do.
 func TestOverrideNonceInSet(t *testing.T) {
