@@ -160,7 +160,10 @@ func (m *member) local(ctx context.Context, op operation.Operation, facts []fact
 		return interlock.State{}, err
 	}
 	if said != nil {
-		return interlock.FromServer(*said), nil
+		if op.Destroys() {
+			err = itsOwn(*said, facts)
+		}
+		return interlock.FromServer(*said), err
 	}
 	state := m.down()
 	if !op.Destroys() {
@@ -170,6 +173,22 @@ func (m *member) local(ctx context.Context, op operation.Operation, facts []fact
 	has, state.NoData, err = m.atRest(ctx, facts)
 	state.GTIDs, state.BinlogState = has.Executed, interlock.BinlogState(has.BinlogState)
 	return state, err
+}
+
+// itsOwn checks that all data within reach are those of a running server, which
+// has spoken for no others.
+func itsOwn(said mysqld.State, facts []fact.Fact) error {
+	dirs, err := dataDirs(facts)
+	if err != nil {
+		return err
+	}
+	home, logs := filepath.Clean(said.DataDir), filepath.Dir(said.LogIndex)
+	for _, dir := range dirs {
+		if dir != home && dir != logs { //check:member-data-of-others
+			return fmt.Errorf("data lie in %s, and the server that runs has its own in %s", dir, home)
+		}
+	}
+	return nil
 }
 
 // atRest returns what the stopped server whose data are within reach has, or

@@ -161,9 +161,16 @@ func TestTheServer(t *testing.T) {
 			t.Errorf("%s: %+v", what, s)
 		}
 	}
-	s, err := m.local(t.Context(), operation.Reinstall, []fact.Fact{open(one.PID())})
+	its := fact.Fact{Kind: fact.DataAtRest, Verdict: fact.Active, Evidence: map[string]string{"datadir": one.DataDir()}}
+	s, err := m.local(t.Context(), operation.Reinstall, []fact.Fact{open(one.PID()), its})
 	if err != nil || s.Role != interlock.Source {
 		t.Errorf("%+v %v", s, err)
+	}
+	others := fact.Fact{Kind: fact.DataAtRest, Verdict: fact.Active, Evidence: map[string]string{"datadir": two.DataDir()}}
+	for what, facts := range map[string][]fact.Fact{"others' data": {others}, "others' data, too": {its, others}, "unknown data": {its, {Kind: fact.Layer}}} {
+		if s, err := m.local(t.Context(), operation.Wipe, append(facts, open(one.PID()))); err == nil {
+			t.Errorf("the running server has spoken for %s: %+v", what, s)
+		}
 	}
 	clear := fact.Fact{Kind: fact.DataAtRest, Verdict: fact.Clear}
 	data := func(dir string) fact.Fact {
