@@ -406,3 +406,42 @@ func FuzzParseCall(f *testing.F) {
 		}
 	})
 }
+
+// TestIdleAgain: the command of an agent that was killed keeps the machine from
+// being idle until it has ended, and no longer, though nobody asks for anything.
+func TestIdleAgain(t *testing.T) {
+	dir := t.TempDir()
+	a, err := newAgent(t, dir, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !a.gate.Idle() {
+		t.Error("nothing has run")
+	}
+	if err := os.WriteFile(a.state("running.json"), []byte(`{"run":"killed","operation":"stop-server"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(t.Context(), "sleep", "60")
+	c.Env = []string{"LIFEBOAT_GUARD_RUN=killed"}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if a.gate.Idle() {
+		t.Error("its command still runs")
+	}
+	_ = c.Process.Kill()
+	_ = c.Wait()
+	before := a.log.Head().Seq
+	if !a.gate.Idle() || !a.gate.Idle() {
+		t.Error("its command has ended")
+	}
+	if after := a.log.Head().Seq; after != before+1 {
+		t.Errorf("%d records of its end", after-before)
+	}
+	if err := os.WriteFile(a.state("running.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if a.gate.Idle() {
+		t.Error("nobody knows what runs")
+	}
+}

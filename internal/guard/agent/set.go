@@ -35,7 +35,7 @@ func (a *Agent) joinSet(keys []seal.Key) error {
 	}
 	a.member = &member{
 		client: client, sight: a.sight, config: a.config, locker: a.locker,
-		last: lastServer{path: a.state("last-server"), key: a.key}, idle: a.idle,
+		last: lastServer{path: a.state("last-server"), key: a.key}, idle: a.gate.Idle,
 		status: SetStatus{Name: c.Set, Problem: "nothing has been published yet"}, now: time.Now,
 	}
 	a.gate.Set = interlock.Set{Client: client, Local: a.member.local}
@@ -77,12 +77,6 @@ func interlockOptions(c *config.Interlock) (o interlock.Options, err error) {
 		o.TLS.Certificates = []tls.Certificate{pair}
 	}
 	return o, nil
-}
-
-// idle reports whether no command of this agent or an earlier one can be running.
-func (a *Agent) idle() bool {
-	_, _, left, err := a.journal.Running()
-	return !left && err == nil && a.gate.Idle()
 }
 
 // Attend keeps the machine's part in its set, until the context ends: its

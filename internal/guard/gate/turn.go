@@ -23,17 +23,23 @@ func (t *turn) take() *policy.Denial {
 	if t.taken { //check:turn-taken
 		return busy("another operation is going on on this machine; ask again when it has ended")
 	}
-	if t.abandoned != nil {
-		what, err := t.abandoned()
-		if err != nil { //check:turn-unknown
-			return &policy.Denial{Code: "journal", Class: policy.Unknown, Summary: "whether a command of an earlier agent still runs: " + err.Error()}
-		}
-		if what != "" { //check:turn-abandoned
-			return busy(fmt.Sprintf("a command that an earlier agent has started still runs: %s", what))
-		}
+	what, err := t.left()
+	if err != nil { //check:turn-unknown
+		return &policy.Denial{Code: "journal", Class: policy.Unknown, Summary: "whether a command of an earlier agent still runs: " + err.Error()}
+	}
+	if what != "" { //check:turn-abandoned
+		return busy(fmt.Sprintf("a command that an earlier agent has started still runs: %s", what))
 	}
 	t.taken = true
 	return nil
+}
+
+// left asks for the command of an earlier agent; nobody may have taken the turn.
+func (t *turn) left() (what string, err error) {
+	if t.abandoned == nil {
+		return "", nil
+	}
+	return t.abandoned()
 }
 
 func (t *turn) release() {
@@ -42,12 +48,16 @@ func (t *turn) release() {
 	t.taken = false
 }
 
-// Idle reports whether no operation goes on. It may be so no longer when the
-// caller hears of it.
+// Idle reports whether no operation goes on, and no command of an earlier agent
+// runs. It may be so no longer when the caller hears of it.
 func (g *Gate) Idle() bool {
 	g.turn.mu.Lock()
 	defer g.turn.mu.Unlock()
-	return !g.turn.taken
+	if g.turn.taken {
+		return false
+	}
+	what, err := g.turn.left()
+	return what == "" && err == nil
 }
 
 func busy(why string) *policy.Denial {
