@@ -133,7 +133,16 @@ func (j *Journal) Running() (entry Entry, pids []int, left bool, err error) {
 	return entry, pids, true, err
 }
 
-// processes finds those whose environment holds the marker.
+// executing is how long a process may take to execute a program, and how often
+// it is looked at meanwhile.
+const (
+	executing = 200 * time.Millisecond
+	lookAgain = 2 * time.Millisecond
+)
+
+// processes finds those whose environment holds the marker. The environment of
+// a process that is executing a program is empty until the program has got its
+// own, so that an empty one is looked at again.
 func (j *Journal) processes(marker string) (pids []int, err error) {
 	proc := j.Proc
 	if proc == "" {
@@ -143,20 +152,45 @@ func (j *Journal) processes(marker string) (pids []int, err error) {
 	if err != nil {
 		return nil, err
 	}
+	var empty []int
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
 			continue
 		}
-		environ, err := os.ReadFile(filepath.Join(proc, e.Name(), "environ"))
-		if err != nil {
-			continue // it has ended
-		}
-		if slices.ContainsFunc(bytes.Split(environ, []byte{0}), func(v []byte) bool { return string(v) == marker }) {
+		switch found, none := marked(proc, pid, marker); {
+		case found:
 			pids = append(pids, pid)
+		case none:
+			empty = append(empty, pid)
 		}
 	}
+	for until := time.Now().Add(executing); len(empty) > 0 && time.Now().Before(until); {
+		time.Sleep(lookAgain)
+		empty = slices.DeleteFunc(empty, func(pid int) bool {
+			found, none := marked(proc, pid, marker)
+			if found {
+				pids = append(pids, pid)
+			}
+			return !none
+		})
+	}
 	return pids, nil
+}
+
+// marked reports whether a process has the marker. None: it has a program, and
+// no environment at all.
+func marked(proc string, pid int, marker string) (found, none bool) {
+	dir := filepath.Join(proc, strconv.Itoa(pid))
+	environ, err := os.ReadFile(filepath.Join(dir, "environ"))
+	if err != nil {
+		return false, false // it has ended
+	}
+	if len(environ) == 0 { //check:journal-executing
+		_, err := os.Readlink(filepath.Join(dir, "exe")) // the kernel's threads and what has ended have none
+		return false, err == nil
+	}
+	return slices.ContainsFunc(bytes.Split(environ, []byte{0}), func(v []byte) bool { return string(v) == marker }), false
 }
 
 // Abandoned says, for Gate.Abandoned, what of an earlier agent's command still
