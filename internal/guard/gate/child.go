@@ -45,6 +45,8 @@ type Child struct {
 	Error    string    `json:"error,omitempty"`  // why it could not be started or waited for
 	Begin    time.Time `json:"begin"`
 	End      time.Time `json:"end"`
+	// Left: something that it has started runs on, or nobody knows.
+	Left bool `json:"left,omitempty"`
 }
 
 // Succeeded reports whether the command ended with exit status 0.
@@ -89,8 +91,11 @@ func (p Process) Run(_ context.Context, c Command) Child {
 		child.Error = err.Error()
 		child.End = p.Now()
 	}
-	if err := p.Journal.finish(entry); err != nil && child.Error == "" {
-		child.Error = err.Error()
+	if err := p.Journal.finish(entry); err != nil {
+		child.Left = true
+		if child.Error == "" {
+			child.Error = err.Error()
+		}
 	}
 	return child
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -143,6 +144,28 @@ func TestOrderOfSteps(t *testing.T) {
 	}
 	if len(s.held) != 1 || r.Token != 42 {
 		t.Errorf("held %v, token %d", s.held, r.Token)
+	}
+}
+
+// TestStillRunning: what the command has left running may still do it, so that
+// the set is not told that it has ended.
+func TestStillRunning(t *testing.T) {
+	s := &stage{facts: drained(), set: true}
+	g := s.gate()
+	p := process(t)
+	g.Runner = p
+	ask := wipe()
+	ask.Argv = []string{"/bin/sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!"}
+	r := g.Exec(t.Context(), ask, Output{})
+	if r.Verdict != Ran || len(r.Warnings) == 0 || slices.Contains(s.steps, "finish") {
+		t.Errorf("%v %+v", s.steps, r)
+	}
+	_, pids, _, err := p.Journal.Running()
+	if err != nil || len(pids) != 1 {
+		t.Fatal(pids, err)
+	}
+	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
 	}
 }
 
