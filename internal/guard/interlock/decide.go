@@ -204,6 +204,9 @@ func judgeCopies(m Manifest, copies []Health, limits Limits) (reasons []Reason) 
 	}
 	for _, h := range copies {
 		s := h.State
+		if s.Filter != "" { //check:interlock-filter
+			unhealthy(h, "it is no whole copy, or gives none: %s", s.Filter)
+		}
 		if s.Role == Source {
 			if s.ReadOnly { //check:interlock-source-writable
 				unhealthy(h, "the source is read-only")
@@ -315,6 +318,11 @@ func FromServer(s mysqld.State) State {
 		return State{Lag: -1}
 	}
 	follow(&state, s)
+	filters := []string{s.LogFilter}
+	for _, c := range s.Channels {
+		filters = append(filters, c.Filter)
+	}
+	state.Filter = strings.TrimSpace(strings.Join(filters, " "))
 	// The list of MySQL also has servers that were connected; each that is
 	// connected reads the log.
 	if len(s.Replicas) <= s.Dumps { //allow:interlock-listed-not-connected

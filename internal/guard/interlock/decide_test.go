@@ -155,6 +155,9 @@ func TestDecide(t *testing.T) {
 		{"writable", func(s *scene) { s.B.State.ReadOnly = false }, []Code{SurvivorUnhealthy}},
 		{"lag", func(s *scene) { s.B.State.Lag = 61 }, []Code{SurvivorUnhealthy}},
 		{"lag unknown", func(s *scene) { s.B.State.Lag = -1 }, []Code{SurvivorUnhealthy}},
+		{"filtered replica", func(s *scene) { s.B.State.Filter = "x" }, []Code{SurvivorUnhealthy}},
+		{"filtered log", func(s *scene) { s.A.State.Filter = "x" }, []Code{SurvivorUnhealthy}},
+		{"filtered here", func(s *scene) { s.C.State.Filter, s.a.Local.Filter = "x", "x" }, nil},
 		{"other source", func(s *scene) { s.B.State.Source = "x" }, []Code{SurvivorUnhealthy}},
 		{"not connected", func(s *scene) { s.A.State.Replicas = []string{"server-" + idC} }, []Code{SurvivorUnhealthy}},
 		{"replica unnamed", func(s *scene) { s.B.State.Server = ""; s.A.State.Replicas = []string{""} }, []Code{SurvivorUnhealthy}},
@@ -323,6 +326,14 @@ func TestFromServer(t *testing.T) {
 		Channels: []mysqld.Channel{{IO: "Yes", SQL: "Yes", SourceUUID: "u1", Lag: 3}}}
 	if s := FromServer(replica); s.Role != Replica || s.Server != "u2" || s.Source != "u1" || !s.Threads || s.Lag != 3 || s.GTIDs.IsEmpty() {
 		t.Errorf("%+v", s)
+	}
+	replica.Channels[0].Filter = "b"
+	if s := FromServer(replica); s.Filter != "b" {
+		t.Errorf("filtered: %+v", s)
+	}
+	replica.LogFilter = "a"
+	if s := FromServer(replica); s.Filter != "a b" {
+		t.Errorf("filtered twice: %+v", s)
 	}
 	replica.Untracked = "gap"
 	replica.Channels = append(replica.Channels, replica.Channels[0])

@@ -168,6 +168,9 @@ type State struct {
 	BinlogState string `json:"binlog_state,omitempty"`
 	// NoData: there is provably no data on the machine.
 	NoData bool `json:"no_data,omitempty"`
+	// Filter is what its binary log or its replication leaves out: its GTIDs
+	// say more than it has, or than its replicas get.
+	Filter string `json:"filter,omitempty"`
 }
 
 // Health is what a machine's guard publishes, sealed by its own key.

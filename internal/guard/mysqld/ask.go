@@ -246,6 +246,10 @@ func (q *questioner) moved(again bool) error {
 		}
 		for _, row := range rows {
 			status["log"] = row["File"] + ":" + row["Position"]
+			q.s.LogFilter = filter(row, "Binlog_")
+		}
+		if q.s.LogFilter != "" && q.s.Untracked == "" { //check:mysqld-log-filter
+			q.s.Untracked = "not everything is logged: " + q.s.LogFilter
 		}
 	}
 	seconds, err := strconv.ParseInt(status["uptime"], 10, 64)

@@ -410,6 +410,37 @@ func TestBackupLocks(t *testing.T) {
 }
 
 // TestUntracked: what is written without a binary log has no GTID.
+// TestFilters: GTIDs do not tell that a replica has left something out, nor that
+// a server has something that is not in its log.
+func TestFilters(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+		source, replica := topology.Start(t, d, 1), topology.Start(t, d, 2, "--replicate-ignore-db=lost", "--binlog-ignore-db=own")
+		replica.Exec(t, "CREATE DATABASE own")
+		before := ask(t, replica)
+		replica.Exec(t, "USE own", "CREATE TABLE own.t (a INT PRIMARY KEY)", "INSERT INTO own.t VALUES (1)")
+		if s := ask(t, replica); !s.Executed.Equal(before.Executed) || s.Untracked == "" || !strings.Contains(s.LogFilter, "own") {
+			t.Errorf("%s, then %s; %q, filter %q", before.Executed, s.Executed, s.Untracked, s.LogFilter)
+		}
+		replica.Exec(t, "DROP DATABASE own")
+		if replica.MariaDB() {
+			replica.Exec(t, "RESET MASTER")
+		}
+		replica.Follow(t, source)
+		source.Exec(t, "CREATE DATABASE lost", "USE lost", "CREATE TABLE lost.t (a INT PRIMARY KEY)")
+		replica.Await(t, source)
+		s := ask(t, replica)
+		if n := replica.Query(t, "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA='lost'"); n != "0" {
+			t.Errorf("%s tables", n)
+		}
+		if len(s.Channels) != 1 || !strings.Contains(s.Channels[0].Filter, "lost") {
+			t.Errorf("%+v", s.Channels)
+		}
+		if s := ask(t, source); s.Untracked != "" || s.LogFilter != "" {
+			t.Errorf("no filters: %q %q", s.Untracked, s.LogFilter)
+		}
+	})
+}
+
 func TestUntracked(t *testing.T) {
 	servertest.Each(t, func(t *testing.T, d server.Distribution) {
 		i := servertest.Start(t, d)

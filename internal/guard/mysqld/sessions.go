@@ -39,12 +39,26 @@ func channel(r row) (c Channel, err error) {
 	c.Name = optional("Channel_Name", "Connection_name")
 	c.SourceHost, c.SourcePort = optional("Source_Host", "Master_Host"), optional("Source_Port", "Master_Port")
 	c.SourceUUID, c.SourceID = r["Source_UUID"], optional("Source_Server_Id", "Master_Server_Id")
+	c.Filter = filter(r, "Replicate_")
 	c.Retrieved, c.Delay = optional("Retrieved_Gtid_Set", "Gtid_IO_Pos"), r["SQL_Delay"]
 	c.Error = strings.TrimSpace(r["Last_IO_Error"] + " " + r["Last_SQL_Error"])
 	if c.Lag, err = strconv.ParseInt(optional("Seconds_Behind_Source", "Seconds_Behind_Master"), 10, 64); err != nil {
 		c.Lag = -1 // NULL: not known
 	}
 	return c, nil
+}
+
+// filter lists the columns of an answer that say what a filter takes or leaves
+// out: their names begin with a word, and are empty where there is no filter.
+func filter(r row, word string) string {
+	var list []string
+	for name, value := range r {
+		if strings.HasPrefix(name, word) && value != "" {
+			list = append(list, name+"="+value)
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, " ")
 }
 
 // replicas asks who has registered. MariaDB answers SHOW REPLICAS with 1064.

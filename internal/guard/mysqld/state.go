@@ -26,6 +26,10 @@ type State struct {
 	LogUpdates    bool // log_replica_updates, log_slave_updates
 	SemiSyncSent  int  // semi-synchronous replicas that are connected
 
+	// LogFilter is binlog_do_db and binlog_ignore_db: what they leave out gets no
+	// GTID, and reaches no replica.
+	LogFilter string `json:",omitzero"`
+
 	Executed    gtid.Set
 	BinlogState []gtid.ID // MariaDB: gtid_binlog_state, the last of each (domain, server)
 	Untracked   string    // why Executed may miss transactions; "" if it does not
@@ -64,6 +68,7 @@ type Channel struct {
 	Delay      string
 	Retrieved  string // MySQL: Retrieved_Gtid_Set; MariaDB: Gtid_IO_Pos
 	Error      string
+	Filter     string `json:",omitzero"` // what its filters take or leave out; "": it has none
 }
 
 // Running reports whether both threads run, and the receiver is connected.
