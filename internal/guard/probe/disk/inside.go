@@ -16,18 +16,21 @@ import (
 )
 
 // filesystem is how a signature's filesystem is mounted so that nothing is
-// written to the device: the journal is not replayed.
+// written to the device: the journal is not replayed. All of it is wanted, and
+// not only what is mounted unless somebody asks (btrfs: a default subvolume, as
+// SUSE has, beside which others lie).
 type filesystem struct {
 	kind, options string
+	all           string // options that are needed to see all of it
 }
 
 var filesystems = map[Signature]filesystem{
-	"ext":      {"ext4", "noload"},
-	"xfs":      {"xfs", "norecovery,nouuid"},
-	"btrfs":    {"btrfs", "rescue=nologreplay"},
-	"squashfs": {"squashfs", ""},
-	"fat":      {"vfat", ""}, // the EFI system partition
-	"iso9660":  {"iso9660", ""},
+	"ext":      {"ext4", "noload", ""},
+	"xfs":      {"xfs", "norecovery,nouuid", ""},
+	"btrfs":    {"btrfs", "rescue=nologreplay,subvolid=5", "subvolid=5"},
+	"squashfs": {"squashfs", "", ""},
+	"fat":      {"vfat", "", ""}, // the EFI system partition
+	"iso9660":  {"iso9660", "", ""},
 }
 
 // layers hide what is in them.
@@ -77,7 +80,7 @@ func openRootHere(device string, f filesystem) (fd int, err error) {
 	const at = "/proc" // a directory that is there; what it shows elsewhere stays
 	err = unix.Mount(device, at, f.kind, unix.MS_RDONLY|quiet, f.options)
 	if errors.Is(err, unix.EBUSY) {
-		if err = unix.Mount(device, at, f.kind, quiet, ""); err == nil {
+		if err = unix.Mount(device, at, f.kind, quiet, f.all); err == nil {
 			err = unix.Mount("", at, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|quiet, "")
 		}
 	}

@@ -274,6 +274,35 @@ func TestHiddenByMount(t *testing.T) {
 	}
 }
 
+// TestSubvolumes: all subvolumes of a btrfs are looked into, not only those below
+// the one that is mounted by default.
+func TestSubvolumes(t *testing.T) {
+	for _, tool := range []string{"mkfs.btrfs", "btrfs"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip("needs ", tool)
+		}
+	}
+	d := newDevice(t, 256<<20)
+	d.run("mkfs.btrfs", "-q", d.path)
+	dir, unmount := d.mount(d.path)
+	for _, name := range []string{"system", "data"} {
+		d.run("btrfs", "subvolume", "create", filepath.Join(dir, name))
+	}
+	if err := os.WriteFile(filepath.Join(dir, "data/ibdata1"), tablespace(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.run("btrfs", "subvolume", "set-default", filepath.Join(dir, "system"))
+	d.run("sync", "-f", dir)
+	unmount()
+	if got := wiping(t, away(t), d.path); len(got) != 1 || got[0].Verdict != fact.Active {
+		t.Errorf("mounted nowhere: %v", got)
+	}
+	d.mount(d.path)
+	if got := wiping(t, away(t), d.path); len(got) != 1 || got[0].Verdict != fact.Active {
+		t.Errorf("its default is mounted: %v", got)
+	}
+}
+
 // TestCanary: the guard's own file on a disk is found by every walk, or the
 // walk proves nothing.
 func TestCanary(t *testing.T) {
