@@ -101,6 +101,7 @@ type Client struct {
 	mu     sync.Mutex
 	memory memory
 	seen   int64            // highest revision since Open
+	kept   time.Time        // when that was written last
 	lease  clientv3.LeaseID // of the health record
 }
 
@@ -277,9 +278,9 @@ func (c *Client) recognise(h *pb.ResponseHeader, floor int64, m Manifest, manife
 	defer c.mu.Unlock()
 	cluster := fmt.Sprintf("%016x", h.ClusterId)
 	other := c.memory.Cluster != "" && c.memory.Cluster != cluster
-	back := h.Revision < floor
+	back := h.Revision < floor || c.memory.Back
 	if manifestErr == nil && m.Set == c.o.Set && m.Epoch > c.memory.Epoch {
-		next := memory{Cluster: cluster, Epoch: m.Epoch, Token: c.memory.Token}
+		next := memory{Cluster: cluster, Epoch: m.Epoch, Token: c.memory.Token, Seen: h.Revision}
 		if other || back {
 			next.Token = 0
 		}
@@ -293,9 +294,45 @@ func (c *Client) recognise(h *pb.ResponseHeader, floor int64, m Manifest, manife
 		return refuse(Frozen, "this is etcd cluster %s, the set's was %s: publish a manifest with a higher epoch than %d", cluster, c.memory.Cluster, c.memory.Epoch)
 	}
 	if back { //check:interlock-set-back
+		if err := c.keepBack(); err != nil {
+			return fmt.Errorf("interlock: %w", err)
+		}
 		return refuse(Frozen, "etcd is at revision %d, and was at %d: it was set back; publish a manifest with a higher epoch than %d", h.Revision, floor, c.memory.Epoch)
 	}
 	c.seen = max(c.seen, h.Revision)
+	return c.keepSeen()
+}
+
+// keepBack remembers on disk that etcd was set back.
+func (c *Client) keepBack() error {
+	if c.memory.Back {
+		return nil
+	}
+	next := c.memory
+	next.Back = true
+	if err := next.save(c.o.StateFile); err != nil {
+		return err
+	}
+	c.memory = next
+	return nil
+}
+
+// seenEvery is how often the revision that was seen is written: a copy of etcd
+// that is younger may go unnoticed by an agent that is started anew.
+const seenEvery = 10 * time.Second
+
+// keepSeen remembers on disk, from time to time, how far etcd was.
+func (c *Client) keepSeen() error {
+	now := c.o.Now()
+	if since := now.Sub(c.kept); c.memory.Cluster == "" || c.seen <= c.memory.Seen || since >= 0 && since < seenEvery {
+		return nil
+	}
+	next := c.memory
+	next.Seen = c.seen
+	if err := next.save(c.o.StateFile); err != nil {
+		return fmt.Errorf("interlock: %w", err)
+	}
+	c.memory, c.kept = next, now
 	return nil
 }
 
@@ -305,7 +342,7 @@ func (c *Client) recognise(h *pb.ResponseHeader, floor int64, m Manifest, manife
 func (c *Client) floor() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return max(c.memory.Token, c.seen)
+	return max(c.memory.Token, c.memory.Seen, c.seen)
 }
 
 func (c *Client) epoch() int64 {

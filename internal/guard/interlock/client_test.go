@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -648,6 +649,42 @@ func TestOtherCluster(t *testing.T) {
 	w.m[idB].memory.Token = 1 << 40
 	_, err = w.m[idB].Acquire(t.Context(), w.want(""))
 	wants(t, err, Frozen)
+}
+
+// TestSetBack: etcd is restored from a copy without the disruption of another
+// member. That is noticed by guards that were started anew meanwhile, and is not
+// forgotten when the revision has grown past what they had seen.
+func TestSetBack(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	w := newWorld(t, nil, etcd.Endpoint)
+	copied := filepath.Join(t.TempDir(), "copy")
+	swap := func(from, to string) {
+		t.Helper()
+		etcd.Kill()
+		if out, err := exec.CommandContext(t.Context(), "sh", "-c", `rm -rf "$2" && cp -a "$1" "$2"`, "sh", from, to).CombinedOutput(); err != nil {
+			t.Fatal(err, string(out))
+		}
+		etcd.Run(t)
+	}
+	swap(etcd.Dir(), copied)
+	must(t, w.acquire(idB).Commit(t.Context(), local(t)))
+	w.publish(idA, idC)
+	w.m[idC] = w.open(idC, "boot-"+idC, nil) // its agent is started anew
+	swap(copied, etcd.Dir())
+	_, err := w.m[idC].Acquire(t.Context(), w.want(""))
+	wants(t, err, Frozen)
+	for range 50 {
+		etcd.Put(t, "/other", "x")
+	}
+	for range 2 {
+		_, err = w.m[idC].Acquire(t.Context(), w.want(""))
+		wants(t, err, Frozen)
+		w.m[idC] = w.open(idC, "boot-"+idC, nil)
+	}
+	w.m[idA] = w.open(idA, "boot-"+idA, nil)
+	w.putManifest(2)
+	w.publish()
+	w.acquire(idC)
 }
 
 func TestMemoryDamaged(t *testing.T) {

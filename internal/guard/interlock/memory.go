@@ -16,6 +16,12 @@ type memory struct {
 	Cluster string `json:"cluster"` // id, 16 hexadecimal digits
 	Epoch   int64  `json:"epoch"`   // the highest of a manifest
 	Token   int64  `json:"token"`   // the highest confirmed in this cluster
+	// Seen is a revision that this cluster has had, and soon the highest: it is
+	// written from time to time.
+	Seen int64 `json:"seen,omitzero"`
+	// Back: it was set back, and no manifest says that people know of it. Its
+	// revision grows past what was seen, and what it has lost stays lost.
+	Back bool `json:"back,omitzero"`
 }
 
 func loadMemory(path string) (m memory, err error) {
