@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/lifeboat-db/lifeboat/internal/guard/agent"
 	"github.com/lifeboat-db/lifeboat/internal/guard/atomicfile"
@@ -179,8 +180,17 @@ SPENT is a file in which used tickets are remembered.`,
 	return c
 }
 
-// redeem verifies a ticket and uses it up.
+// redeem verifies a ticket and uses it up. Several may do so at a time, and the
+// ledger has one writer: each waits for those before.
 func redeem(c *cobra.Command, text []byte, known []ticket.Known, uuid, ledger string) error {
+	lock, err := os.OpenFile(ledger+".lock", os.O_RDONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil { //check:ticket-ledger-one-writer
+		return err
+	}
 	store, err := spent.Open(ledger, time.Now)
 	if err != nil {
 		return err

@@ -1,16 +1,25 @@
 package main
 
 import (
+	"crypto/ed25519"
 	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/lifeboat-db/lifeboat/internal/guard/gate"
+	"github.com/lifeboat-db/lifeboat/internal/guard/machine"
 	"github.com/lifeboat-db/lifeboat/internal/guard/operation"
+	"github.com/lifeboat-db/lifeboat/internal/guard/request"
+	"github.com/lifeboat-db/lifeboat/internal/guard/ticket"
 )
 
 // asProgram has this test binary be the program itself.
@@ -59,6 +68,46 @@ func TestTicketIsTheGates(t *testing.T) {
 		code := cmd.ProcessState.ExitCode()
 		if (code == codeRefused) != (c.want != "") || !strings.Contains(string(out), c.want) {
 			t.Errorf("%s: exit %d: %s", c.name, code, out)
+		}
+	}
+}
+
+// TestTicketOnce: of many who bring the same ticket at a time one is let in, and
+// none afterwards.
+func TestTicketOnce(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	public, err := machine.PublicKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const uuid = "0d1c2b3a-0000-4000-8000-0123456789ab"
+	known := []ticket.Known{{MachineID: strings.Repeat("a", 32), DMIUUID: uuid, GuardKey: public}}
+	ledger := filepath.Join(t.TempDir(), "spent")
+	for range 20 {
+		now := time.Now().UTC().Truncate(time.Second)
+		text, err := ticket.Seal(ticket.Ticket{
+			Version: ticket.Version, Operation: operation.Reinstall, Machine: machine.Target{MachineID: known[0].MachineID, DMIUUID: uuid},
+			BootID: "b", Run: "r", Nonce: request.NewNonce(), Made: now, Expires: now.Add(time.Minute),
+		}, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var in atomic.Int64
+		var wait sync.WaitGroup
+		bring := func() {
+			c := &cobra.Command{}
+			c.SetOut(io.Discard)
+			if redeem(c, text, known, uuid, ledger) == nil {
+				in.Add(1)
+			}
+		}
+		for range 4 {
+			wait.Go(bring)
+		}
+		wait.Wait()
+		bring()
+		if n := in.Load(); n != 1 {
+			t.Fatalf("the ticket was good %d times", n)
 		}
 	}
 }
