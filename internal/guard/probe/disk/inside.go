@@ -33,7 +33,9 @@ var filesystems = map[Signature]filesystem{
 	"iso9660":  {"iso9660", "", ""},
 }
 
-// layers hide what is in them.
+// layers hide what is in them. Whoever makes one may leave an older filesystem's
+// superblock in place, which can be mounted still; the filesystems' makers
+// overwrite theirs.
 var layers = []Signature{"luks", "lvm2", "md", "bcache", "ntfs"}
 
 // openRoot mounts a device where nobody else sees it, and returns a descriptor

@@ -213,17 +213,18 @@ func (l *look) device(d Device) (canary bool) {
 		return false // each is looked into by itself
 	}
 	for _, s := range signatures {
+		if slices.Contains(layers, s) { //check:disk-layer-first
+			l.layer(d, s)
+			return false
+		}
+	}
+	for _, s := range signatures {
 		if known, ok := filesystems[s]; ok {
 			return l.inside(d, known)
 		}
 	}
-	for _, s := range signatures {
-		if !slices.Contains(layers, s) {
-			continue
-		}
-		// A holder shows one part of it: a volume or array that is not active is
-		// seen by nobody.
-		l.add(DataName, fact.Layer, fact.Unknown, d.Path, "%s is part of %s, which may hide more than what is active of it: look at it elsewhere", d.Path, s)
+	if slices.Contains(signatures, mdAtEnd) {
+		l.layer(d, mdAtEnd)
 		return false
 	}
 	if slices.Contains(signatures, "swap") && slices.Contains(l.swaps, d.Path) {
@@ -235,6 +236,12 @@ func (l *look) device(d Device) (canary bool) {
 			"%s holds bytes that no known layout explains, and they may hide data (ZFS, dm-crypt without a header, a filesystem this guard does not know): look at it, then zero it by hand (blkdiscard --zeroout; wipefs is not enough), or have the guard waive it", d.Path)
 	}
 	return false
+}
+
+// layer: a holder shows one part of it; a volume or array that is not active is
+// seen by nobody.
+func (l *look) layer(d Device, s Signature) {
+	l.add(DataName, fact.Layer, fact.Unknown, d.Path, "%s is part of %s, which may hide more than what is active of it: look at it elsewhere", d.Path, s)
 }
 
 // smallest is how large a device without a known layout must be to hide data:

@@ -64,6 +64,10 @@ func Signatures(r io.ReaderAt, size int64) ([]Signature, error) {
 	return found, nil
 }
 
+// mdAtEnd is md with its superblock at the end: what is in it begins where the
+// device does, so that a mirror shows its filesystem.
+const mdAtEnd Signature = "md (at its end)"
+
 // atEnd are those that lie at a device's end: md 0.90 in the last whole 64 KiB
 // block of either byte order, md 1.0 at 8 KiB before the end rounded down to
 // 4 KiB (drivers/md/md.c), and the second GPT header.
@@ -71,8 +75,8 @@ func atEnd(size int64) []magic {
 	old := size&^0xffff - 0x10000
 	big := string(binary.BigEndian.AppendUint32(nil, 0xa92b4efc))
 	return []magic{
-		{"md", old, "\xfc\x4e\x2b\xa9"}, {"md", old, big},
-		{"md", (size/512 - 16) &^ 7 * 512, "\xfc\x4e\x2b\xa9"},
+		{mdAtEnd, old, "\xfc\x4e\x2b\xa9"}, {mdAtEnd, old, big},
+		{mdAtEnd, (size/512 - 16) &^ 7 * 512, "\xfc\x4e\x2b\xa9"},
 		{"gpt", size - 512, "EFI PART"}, {"gpt", size - 4096, "EFI PART"},
 	}
 }

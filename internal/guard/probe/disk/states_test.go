@@ -173,6 +173,14 @@ func TestStates(t *testing.T) {
 		{"LVM", 32 * mib, func(d *device) { d.write(512, []byte("LABELONE")) }, fact.Layer, fact.Unknown},
 		{"md 1.2", 32 * mib, func(d *device) { d.write(4096, []byte("\xfc\x4e\x2b\xa9")) }, fact.Layer, fact.Unknown},
 		{"md 1.0", 32 * mib, func(d *device) { d.write((32*mib/512-16)&^7*512, []byte("\xfc\x4e\x2b\xa9")) }, fact.Layer, fact.Unknown},
+		{"md 1.2 over an old filesystem", 32 * mib, func(d *device) {
+			d.run("mkfs.ext4", "-q", "-b", "1024", d.path)
+			d.write(4096, []byte("\xfc\x4e\x2b\xa9"))
+		}, fact.Layer, fact.Unknown},
+		{"a filesystem on a mirror, md 1.0", 32 * mib, func(d *device) {
+			d.fill(d.path)
+			d.write((32*mib/512-16)&^7*512, []byte("\xfc\x4e\x2b\xa9"))
+		}, fact.DataAtRest, fact.Active},
 		{"a filesystem that is damaged", 32 * mib, func(d *device) {
 			d.run("mkfs.ext4", "-q", d.path)
 			d.write(0x400, noise(56)) // the superblock, but for its magic number
