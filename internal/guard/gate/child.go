@@ -85,7 +85,7 @@ func (p Process) Run(_ context.Context, c Command) Child {
 	entry, err := p.Journal.begin(c, child.Begin)
 	if err == nil {
 		child.Run = entry.Run
-		err = p.start(c, entry, &child)
+		err = p.start(c, &entry, &child)
 	}
 	if err != nil {
 		child.Error = err.Error()
@@ -100,7 +100,7 @@ func (p Process) Run(_ context.Context, c Command) Child {
 	return child
 }
 
-func (p Process) start(c Command, entry Entry, child *Child) (err error) {
+func (p Process) start(c Command, entry *Entry, child *Child) (err error) {
 	path, err := Trusted(c.Argv[0])
 	if err != nil {
 		return err
@@ -129,11 +129,13 @@ func (p Process) start(c Command, entry Entry, child *Child) (err error) {
 		return err
 	}
 	child.Started, child.PID = true, cmd.Process.Pid
+	var unnoted error // it runs on, and is found by its mark alone
+	*entry, unnoted = p.Journal.started(*entry, cmd.Process.Pid)
 	stop := follow(stdout.Name(), c.Output.Stdout, stderr.Name(), c.Output.Stderr)
 	err = cmd.Wait()
 	child.End = p.Now()
 	stop()
-	return describe(child, err, cmd.ProcessState)
+	return errors.Join(unnoted, describe(child, err, cmd.ProcessState))
 }
 
 // permit grants a restart, if the operation is one.

@@ -36,6 +36,16 @@ type Entry struct {
 	Argv      []string            `json:"argv"`
 	Token     int64               `json:"token,omitempty"`
 	Begin     time.Time           `json:"begin"`
+	Leader    Leader              `json:"leader,omitzero"` // once it has started
+}
+
+// Leader is the command's first process. All that it starts is of its session,
+// unless it makes another one; the number is given to no other process as long
+// as one of them lives.
+type Leader struct {
+	PID   int    `json:"pid"`
+	Start uint64 `json:"start"` // clock ticks after boot (proc(5), stat field 22)
+	Boot  string `json:"boot"`
 }
 
 // marker is an environment variable that the command and whatever it starts
@@ -63,6 +73,35 @@ func (j *Journal) begin(c Command, now time.Time) (Entry, error) {
 	return e, nil
 }
 
+// started notes the command's first process.
+func (j *Journal) started(e Entry, pid int) (Entry, error) {
+	st, err := readStat(j.proc(), pid)
+	if err != nil {
+		return e, fmt.Errorf("journal: %w", err)
+	}
+	e.Leader = Leader{PID: pid, Start: st.start, Boot: j.boot()}
+	text, err := json.Marshal(e)
+	if err != nil {
+		return e, err
+	}
+	if err := atomicfile.Replace(j.path(), text); err != nil {
+		return e, fmt.Errorf("journal: %w", err)
+	}
+	return e, nil
+}
+
+func (j *Journal) proc() string {
+	if j.Proc == "" {
+		return "/proc"
+	}
+	return j.Proc
+}
+
+func (j *Journal) boot() string {
+	text, _ := os.ReadFile(filepath.Join(j.proc(), "sys/kernel/random/boot_id")) // the kernel's own file
+	return strings.TrimSpace(string(text))
+}
+
 func newRun(now time.Time) string {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails: crypto/rand
@@ -73,7 +112,7 @@ func newRun(now time.Time) string {
 // has started still runs: then the machine stays busy (Abandoned) until that
 // has ended as well.
 func (j *Journal) finish(e Entry) error {
-	pids, err := j.processes(e.marker())
+	pids, err := j.left(e)
 	if err == nil && len(pids) > 0 { //check:journal-left-behind
 		err = fmt.Errorf("the command has ended, but processes %v that it has started still run", pids)
 	}
@@ -129,8 +168,61 @@ func (j *Journal) Running() (entry Entry, pids []int, left bool, err error) {
 	if err := json.Unmarshal(text, &entry); err != nil || entry.Run == "" { //check:journal-damaged
 		return Entry{}, nil, true, fmt.Errorf("%s is damaged: find out whether its command still runs, then remove it", j.path())
 	}
-	pids, err = j.processes(entry.marker())
+	pids, err = j.left(entry)
 	return entry, pids, true, err
+}
+
+// left finds what a command has started, by its mark and by its session.
+func (j *Journal) left(e Entry) (pids []int, err error) {
+	if pids, err = j.processes(e.marker()); err != nil {
+		return nil, err
+	}
+	if e.Leader.PID == 0 || e.Leader.Boot != j.boot() {
+		return pids, nil
+	}
+	if st, err := readStat(j.proc(), e.Leader.PID); err == nil && st.start != e.Leader.Start { // the number is another's
+		return pids, nil
+	}
+	entries, err := os.ReadDir(j.proc())
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil || slices.Contains(pids, pid) {
+			continue
+		}
+		st, err := readStat(j.proc(), pid)
+		if err == nil && st.session == e.Leader.PID && st.state != 'Z' { //check:journal-session
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+// stat is what proc(5) says in /proc/PID/stat.
+type stat struct {
+	state   byte
+	session int
+	start   uint64
+}
+
+func readStat(proc string, pid int) (st stat, err error) {
+	text, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return st, err
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])) // the name may hold anything
+	const session, start = 6 - 3, 22 - 3                                      // counted from 1, the state is the third
+	if len(fields) <= start {
+		return st, fmt.Errorf("stat of process %d has %d fields", pid, len(fields))
+	}
+	st.state = fields[0][0]
+	if st.session, err = strconv.Atoi(fields[session]); err != nil {
+		return st, err
+	}
+	st.start, err = strconv.ParseUint(fields[start], 10, 64)
+	return st, err
 }
 
 // executing is how long a process may take to execute a program, and how often
@@ -144,10 +236,7 @@ const (
 // a process that is executing a program is empty until the program has got its
 // own, so that an empty one is looked at again.
 func (j *Journal) processes(marker string) (pids []int, err error) {
-	proc := j.Proc
-	if proc == "" {
-		proc = "/proc"
-	}
+	proc := j.proc()
 	entries, err := os.ReadDir(proc)
 	if err != nil {
 		return nil, err
