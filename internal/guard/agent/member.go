@@ -184,11 +184,22 @@ func itsOwn(said mysqld.State, facts []fact.Fact) error {
 	}
 	home, logs := filepath.Clean(said.DataDir), filepath.Dir(said.LogIndex)
 	for _, dir := range dirs {
-		if dir != home && dir != logs { //check:member-data-of-others
+		if !sameDir(dir, home) && !sameDir(dir, logs) { //check:member-data-of-others
 			return fmt.Errorf("data lie in %s, and the server that runs has its own in %s", dir, home)
 		}
 	}
 	return nil
+}
+
+// sameDir reports whether two names are one directory's: data are found where
+// they lie, and a server may know them by a link or a bind mount.
+func sameDir(a, b string) bool {
+	if a == b {
+		return true
+	}
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	return errX == nil && errY == nil && os.SameFile(x, y)
 }
 
 // atRest returns what the stopped server whose data are within reach has, or
@@ -208,9 +219,9 @@ func (m *member) atRest(ctx context.Context, facts []fact.Fact) (has datadir.Con
 		from.Index = filepath.Join(last.DataDir, from.Index)
 	}
 	home, logs := filepath.Clean(last.DataDir), filepath.Dir(from.Index)
-	apart := from.Index != "" && logs != home // the log is not among the data
-	if len(dirs) > 1 && apart {               //check:member-log-beside
-		dirs = slices.DeleteFunc(dirs, func(dir string) bool { return dir == logs })
+	apart := from.Index != "" && !sameDir(logs, home) // the log is not among the data
+	if len(dirs) > 1 && apart {                       //check:member-log-beside
+		dirs = slices.DeleteFunc(dirs, func(dir string) bool { return sameDir(dir, logs) })
 	}
 	if len(dirs) != 1 { //check:member-one-datadir
 		return has, false, fmt.Errorf("data lie in %s, and the set knows one server", strings.Join(dirs, ", "))
@@ -219,7 +230,7 @@ func (m *member) atRest(ctx context.Context, facts []fact.Fact) (has datadir.Con
 	switch {
 	case from.Index != "" && !apart: // the log is where the data are now
 		from.Index = filepath.Join(from.Dir, filepath.Base(from.Index))
-	case apart && from.Dir != home: //check:member-log-of-other-data
+	case apart && !sameDir(from.Dir, home): //check:member-log-of-other-data
 		return has, false, fmt.Errorf("data lie in %s, and the log in %s is that of the data in %s", from.Dir, logs, home)
 	}
 	has, err = datadir.Executed(ctx, from)

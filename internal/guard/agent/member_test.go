@@ -166,6 +166,14 @@ func TestTheServer(t *testing.T) {
 	if err != nil || s.Role != interlock.Source {
 		t.Errorf("%+v %v", s, err)
 	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(one.DataDir(), link); err != nil {
+		t.Fatal(err)
+	}
+	linked := fact.Fact{Kind: fact.DataAtRest, Verdict: fact.Active, Evidence: map[string]string{"datadir": link}}
+	if _, err := m.local(t.Context(), operation.Reinstall, []fact.Fact{open(one.PID()), linked}); err != nil {
+		t.Errorf("its own data by another name: %v", err)
+	}
 	others := fact.Fact{Kind: fact.DataAtRest, Verdict: fact.Active, Evidence: map[string]string{"datadir": two.DataDir()}}
 	for what, facts := range map[string][]fact.Fact{"others' data": {others}, "others' data, too": {its, others}, "unknown data": {its, {Kind: fact.Layer}}} {
 		if s, err := m.local(t.Context(), operation.Wipe, append(facts, open(one.PID()))); err == nil {
@@ -266,7 +274,11 @@ func TestLogsElsewhere(t *testing.T) {
 	d := servertest.Of(t, server.MariaDB)
 	logs := t.TempDir()
 	m, n := stopped(t, d, func(*topology.Node) {}, "--log-bin="+filepath.Join(logs, "bin"))
-	for _, dirs := range [][]string{{n.DataDir()}, {n.DataDir(), logs}} {
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(n.DataDir(), link); err != nil {
+		t.Fatal(err)
+	}
+	for _, dirs := range [][]string{{n.DataDir()}, {n.DataDir(), logs}, {link}, {link, logs}} {
 		if s, err := m.local(t.Context(), operation.Reinstall, atRest(dirs...)); err != nil || s.GTIDs.IsEmpty() {
 			t.Errorf("%v: %+v %v", dirs, s, err)
 		}
