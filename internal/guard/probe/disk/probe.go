@@ -448,5 +448,32 @@ func openMount(pid int, m Mount) (int, error) {
 	if st.Dev != unix.Mkdev(m.Major, m.Minor) { //check:disk-hidden-mount
 		return -1, errors.Join(errors.New("something else is mounted over it: unmount that"), unix.Close(fd))
 	}
-	return fd, nil
+	if alone, err := withoutMounts(pid, fd); err == nil {
+		return alone, unix.Close(fd)
+	}
+	return fd, nil // a namespace of other users does not let its mounts be taken off
+}
+
+// withoutMounts opens a filesystem's root anew, without what is mounted below it:
+// a copy of the mount alone, made in its own namespace, where nobody sees it.
+func withoutMounts(pid, root int) (fd int, err error) {
+	onItsOwnThread(func() { fd, err = withoutMountsHere(pid, root) })
+	return fd, err
+}
+
+func withoutMountsHere(pid, root int) (int, error) {
+	ns, err := unix.Open(fmt.Sprintf("/proc/%d/ns/mnt", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer func() { _ = unix.Close(ns) }()
+	if err := errors.Join(unix.Unshare(unix.CLONE_FS), unix.Setns(ns, unix.CLONE_NEWNS)); err != nil {
+		return -1, err
+	}
+	copied, err := unix.OpenTree(root, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+	if err != nil {
+		return -1, err
+	}
+	defer func() { _ = unix.Close(copied) }()
+	return unix.Openat(copied, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 }

@@ -528,6 +528,33 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+// TestMemoryBelowMount: what lies in memory does so, too, where something else is
+// mounted over its directory.
+func TestMemoryBelowMount(t *testing.T) {
+	d := newDevice(t, 1<<20)
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data")
+	for _, step := range []func() error{
+		func() error { return unix.Mount("none", dir, "tmpfs", 0, "") },
+		func() error { return os.Mkdir(data, 0o700) },
+		func() error { return os.WriteFile(filepath.Join(data, "ibdata1"), tablespace(), 0o600) },
+		func() error { return unix.Mount("none", data, "tmpfs", 0, "") },
+	} {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { _, _ = unix.Unmount(data, unix.MNT_DETACH), unix.Unmount(dir, unix.MNT_DETACH) })
+	p := away(t)
+	p.MaxDuration, p.Machine = time.Minute, []string{d.path}
+	for _, f := range p.Look(t.Context(), probe.Question{Operation: operation.Reboot}) {
+		if f.Kind == fact.VolatileData && f.Subject == dir && f.Verdict == fact.Active {
+			return
+		}
+	}
+	t.Error("data below a mount are not seen")
+}
+
 // TestUnwalkable: a directory that cannot be opened hides what is in it.
 func TestUnwalkable(t *testing.T) {
 	dir := t.TempDir()
