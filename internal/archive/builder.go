@@ -29,13 +29,13 @@ type builder struct {
 	tracker txn.Tracker
 	skip    int64
 
-	pending   Summary
-	data      []byte
-	since     time.Time // when the first of data came
-	whole     Summary   // of the file, from its beginning or from what had been archived
-	ids, all  gtid.Set  // of pending, of whole
-	inFile    bool
-	committed time.Time // of the last transaction in data or before
+	pending  Summary
+	data     []byte
+	since    time.Time // when the first of data came
+	base     int64     // Boundary before data
+	whole    Summary   // of the file, from its beginning or from what had been archived
+	ids, all gtid.Set  // of pending, of whole
+	inFile   bool
 }
 
 // resume is where a file is taken up again.
@@ -47,7 +47,7 @@ type resume struct {
 
 // begin enters a file.
 func (b *builder) begin(file string, offset int64, from resume) error {
-	*b = builder{server: b.server, committed: b.committed, inFile: true, skip: offset}
+	*b = builder{server: b.server, inFile: true, skip: offset, base: offset}
 	b.pending = Summary{Server: b.server, File: file, Start: offset, End: offset, Boundary: offset}
 	b.whole = b.pending
 	if from.at.File == file && from.at.Offset == offset && from.skip > 0 {
@@ -73,7 +73,7 @@ func flavorOf(name string) gtid.Flavor {
 func (b *builder) describe(f binlog.Format) {
 	b.format = f
 	for _, s := range []*Summary{&b.pending, &b.whole} {
-		s.ID, s.Flavor, s.Version = f.ID(), f.Flavor.String(), f.ServerVersion
+		s.ID, s.Flavor, s.Version, s.Begun = f.ID(), f.Flavor.String(), f.ServerVersion, f.Begun()
 	}
 }
 
@@ -140,7 +140,6 @@ func (b *builder) control(ev binlog.Event) error {
 
 func (b *builder) commit() error {
 	at := b.tracker.Committed
-	b.committed = at
 	for _, s := range []*Summary{&b.pending, &b.whole} {
 		s.Transactions++
 		if s.First.IsZero() || at.Before(s.First) {
@@ -161,32 +160,43 @@ func (b *builder) commit() error {
 	return nil
 }
 
-// cut takes what is pending out, as a batch; none if nothing is.
-func (b *builder) cut() (batch, bool) {
+// cut takes what is pending out, as one batch, or as several if it is more than
+// an object can hold (one event can be 1 GiB): then the last one has what is
+// known of all of them.
+func (b *builder) cut() (out []batch) {
 	if len(b.data) == 0 {
-		return batch{}, false
+		return nil
 	}
-	out := batch{Summary: b.pending, data: b.data}
-	out.GTIDs = b.ids.String()
-	b.pending = Summary{Server: b.server, File: out.File, ID: out.ID, Flavor: out.Flavor, Version: out.Version,
-		Start: out.End, End: out.End, Boundary: out.Boundary}
+	all := b.pending
+	all.GTIDs = b.ids.String()
+	for len(b.data) > maxSegment {
+		part := Summary{Server: all.Server, File: all.File, ID: all.ID, Flavor: all.Flavor, Version: all.Version, Begun: all.Begun,
+			Start: all.Start, End: all.Start + maxSegment, Boundary: b.base, Previous: all.Previous}
+		out = append(out, batch{Summary: part, data: b.data[:maxSegment:maxSegment]})
+		all.Start, all.Previous, b.data = part.End, nil, b.data[maxSegment:]
+	}
+	out = append(out, batch{Summary: all, data: b.data})
+	b.base = all.Boundary
+	b.pending = Summary{Server: all.Server, File: all.File, ID: all.ID, Flavor: all.Flavor, Version: all.Version, Begun: all.Begun,
+		Start: all.End, End: all.End, Boundary: all.Boundary}
 	b.data, b.ids = nil, gtid.Set{}
-	return out, true
+	return out
 }
 
 // end leaves the file, whose successor is known now. What is pending comes with
 // what the whole file holds; there may be no bytes in it.
-func (b *builder) end(next string) (batch, bool) {
+func (b *builder) end(next string) []batch {
 	if !b.inFile || b.whole.ID == "" {
-		return batch{}, false
+		return nil
 	}
-	last, some := b.cut()
-	if !some {
-		last = batch{Summary: b.pending}
+	out := b.cut()
+	if len(out) == 0 {
+		out = []batch{{Summary: b.pending}}
 	}
 	whole := b.whole
 	whole.Next, whole.GTIDs = next, b.all.String()
+	last := &out[len(out)-1]
 	last.Next, last.whole = next, &whole
 	b.inFile = false
-	return last, true
+	return out
 }

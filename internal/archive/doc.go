@@ -45,8 +45,10 @@ type Summary struct {
 	ID      string `json:"id"`
 	Flavor  string `json:"flavor"` // MySQL or MariaDB
 	Version string `json:"version"`
-	Start   int64  `json:"start"`
-	End     int64  `json:"end"`
+	// Begun is when the file was, by the server's clock, which may jump.
+	Begun time.Time `json:"begun"`
+	Start int64     `json:"start"`
+	End   int64     `json:"end"`
 
 	// Boundary is the last offset known at which a transaction, or the file's
 	// head, had ended: at most End, and maybe before Start. There a stream can

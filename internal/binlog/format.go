@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"strings"
+	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 )
@@ -109,6 +110,9 @@ func writesChecksumAlgorithm(version string) bool {
 	}
 	return major > 5 || major == 5 && (minor > 6 || minor == 6 && patch >= 1)
 }
+
+// Begun is when the file was begun, by the clock of the session that did it.
+func (f Format) Begun() time.Time { return time.Unix(int64(header(f.raw).Timestamp), 0).UTC() }
 
 // ID tells files of one name apart: 16 hex digits of a hash over what the
 // description says, but for what a server changes when it closes the file or

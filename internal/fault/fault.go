@@ -6,6 +6,8 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"syscall"
 )
 
 // Class says what kind of failure it is. Its value is the exit code.
@@ -63,3 +65,19 @@ func Errorf(class Class, format string, args ...any) error {
 
 // Usagef makes an error about arguments.
 func Usagef(format string, args ...any) error { return Errorf(Usage, format, args...) }
+
+// FromOS gives an error of the operating system that has no class yet the one
+// that its cause has: out of space, or a place that cannot be used.
+func FromOS(err error) error {
+	var e *Error
+	switch {
+	case err == nil || errors.As(err, &e):
+		return err
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		return New(NoSpace, err, "free some space, then run it again")
+	case errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EIO):
+		return New(Storage, err, "check the place and who may use it")
+	default:
+		return err
+	}
+}

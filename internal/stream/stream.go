@@ -118,6 +118,9 @@ func (s *Stream) Next() (Piece, error) {
 	return p, nil
 }
 
+// Described reports whether the format of the file being read has come.
+func (s *Stream) Described() bool { return s.walk.known }
+
 // Format is that of the file being read; its checksum setting holds for all
 // pieces since the last Begin.
 func (s *Stream) Format() binlog.Format { return s.walk.format }

@@ -1,0 +1,318 @@
+package archive
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
+	"github.com/lifeboat-db/lifeboat/internal/repository"
+)
+
+// Segment is a stored run of bytes.
+type Segment struct {
+	Name       string // of the object
+	Start, End int64
+	Size       int64 // stored bytes
+}
+
+// File is what is archived of one file.
+type File struct {
+	// Summary is that of the bytes from the beginning to the first hole, or to
+	// the end.
+	Summary
+	Segments []Segment // by their start; they may overlap, and some lie behind a hole
+	Closed   bool      // the file is there as a whole
+	Stored   int64     // bytes in the repository
+}
+
+// Hole reports whether bytes are stored behind the end of Summary.
+func (f File) Hole() bool {
+	return len(f.Segments) > 0 && slices.MaxFunc(f.Segments, func(a, b Segment) int { return cmp.Compare(a.End, b.End) }).End > f.End
+}
+
+// Log is one server's log, in its order. Where a file does not go on where the
+// one before it ended, there is a Gap.
+type Log struct {
+	Server string
+	Files  []File
+}
+
+// Position returns the end of what is archived.
+func (l Log) tip() binlog.Position {
+	if len(l.Files) == 0 {
+		return binlog.Position{}
+	}
+	last := l.Files[len(l.Files)-1]
+	return binlog.Position{File: last.File, Offset: last.End}
+}
+
+// Load reads what is archived of all servers of a set, by name.
+func Load(ctx context.Context, r *repository.Repository, set string) ([]Log, error) {
+	return load(ctx, r, set, logsDir(set)+"/")
+}
+
+// LoadServer reads what is archived of one server.
+func LoadServer(ctx context.Context, r *repository.Repository, set, server string) (Log, error) {
+	logs, err := load(ctx, r, set, logsDir(set)+"/"+server+"/")
+	if err != nil || len(logs) == 0 {
+		return Log{Server: server}, err
+	}
+	return logs[0], nil
+}
+
+// loaders is how many headers are read at once: each is a round trip.
+const loaders = 16
+
+func load(ctx context.Context, r *repository.Repository, set, prefix string) ([]Log, error) {
+	found, err := list(ctx, r, set, prefix)
+	if err != nil {
+		return nil, fmt.Errorf("archive: %w", err)
+	}
+	files := make([]File, len(found))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(loaders)
+	for i, l := range found {
+		g.Go(func() (err error) {
+			files[i], err = l.look(ctx, r)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("archive: %w", err)
+	}
+	return arrange(files), nil
+}
+
+// listed is the objects of one file.
+type listed struct {
+	place
+	segments []Segment
+	closed   []string
+	stored   int64
+}
+
+func list(ctx context.Context, r *repository.Repository, set, prefix string) (found []*listed, err error) {
+	files := map[place]*listed{}
+	for e, err := range r.List(ctx, prefix) {
+		if err != nil {
+			return nil, err
+		}
+		p, ok := parseName(set, e.Name)
+		if !ok {
+			return nil, fault.New(fault.Storage, fmt.Errorf("%s does not belong there", e.Name),
+				"was it written by a newer version? nothing but lifeboat may write to a repository")
+		}
+		key := place{server: p.server, file: p.file, id: p.id}
+		l := files[key]
+		if l == nil {
+			l = &listed{place: key}
+			files[key] = l
+			found = append(found, l)
+		}
+		l.stored += e.Size
+		if p.closed {
+			l.closed = append(l.closed, e.Name)
+		} else {
+			l.segments = append(l.segments, Segment{Name: e.Name, Start: p.start, End: p.end, Size: e.Size})
+		}
+	}
+	return found, nil
+}
+
+// look finds out what the objects of a file hold.
+func (l *listed) look(ctx context.Context, r *repository.Repository) (File, error) {
+	slices.SortFunc(l.segments, func(a, b Segment) int { return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(b.End, a.End)) })
+	f := File{Segments: l.segments, Stored: l.stored,
+		Summary: Summary{Server: l.server, File: l.file, ID: l.id, Start: firstOffset, End: firstOffset, Boundary: firstOffset}}
+	chain := Chain(l.segments)
+	end := int64(firstOffset)
+	if len(chain) > 0 {
+		end = chain[len(chain)-1].End
+	}
+	for _, name := range l.closed {
+		s, err := summary(ctx, r, name, r.Check) // it has no bytes: all of it is read
+		if err != nil {
+			return File{}, err
+		}
+		if s.End == end {
+			f.Summary, f.Closed = s, true
+			return f, nil
+		}
+	}
+	for _, segment := range chain {
+		s, err := summary(ctx, r, segment.Name, r.Header)
+		if err != nil {
+			return File{}, err
+		}
+		if f.Summary, err = f.join(s); err != nil {
+			return File{}, fmt.Errorf("%s: %w", segment.Name, err)
+		}
+	}
+	return f, nil
+}
+
+// Chain picks the segments that hold a file's bytes from its beginning on, up
+// to the first hole, as few as it takes. Each begins where the one before it
+// ends, or before that.
+func Chain(segments []Segment) (chain []Segment) {
+	end := int64(firstOffset)
+	for {
+		best := Segment{End: end}
+		for _, s := range segments {
+			if s.Start <= end && s.End > best.End {
+				best = s
+			}
+		}
+		if best.End == end {
+			return chain
+		}
+		chain = append(chain, best)
+		end = best.End
+	}
+}
+
+func summary(ctx context.Context, r *repository.Repository, name string, read func(context.Context, string) (repository.Header, error)) (s Summary, err error) {
+	h, err := read(ctx, name)
+	if err != nil {
+		return s, err
+	}
+	if h.Kind != kindSegment && h.Kind != kindClosed {
+		return s, fmt.Errorf("%s: it is of kind %q", name, h.Kind)
+	}
+	if err := json.Unmarshal(h.Meta, &s); err != nil {
+		return s, fmt.Errorf("%s: %w", name, err)
+	}
+	return s, nil
+}
+
+// join adds what a segment holds that goes on where f ends.
+func (f File) join(s Summary) (Summary, error) {
+	sum := f.Summary
+	sum.Flavor, sum.Version, sum.Begun, sum.Next = s.Flavor, s.Version, s.Begun, s.Next
+	sum.End, sum.Boundary = s.End, max(sum.Boundary, s.Boundary)
+	if s.Previous != nil {
+		sum.Previous = s.Previous
+	}
+	if s.Archived.After(sum.Archived) {
+		sum.Archived = s.Archived
+	}
+	if s.Transactions == 0 {
+		return sum, nil
+	}
+	sum.Transactions += s.Transactions
+	if sum.First.IsZero() || s.First.Before(sum.First) {
+		sum.First = s.First
+	}
+	if s.Last.After(sum.Last) {
+		sum.Last = s.Last
+	}
+	var err error
+	sum.GTIDs, err = union(flavorOf(s.Flavor), sum.GTIDs, s.GTIDs)
+	return sum, err
+}
+
+func union(flavor gtid.Flavor, texts ...string) (string, error) {
+	var all gtid.Set
+	for _, text := range texts {
+		set, err := gtid.ParseSet(flavor, text)
+		if err == nil {
+			err = all.Union(set)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return all.String(), nil
+}
+
+// arrange puts files into the order of their logs.
+func arrange(files []File) (logs []Log) {
+	byServer := map[string][]File{}
+	for _, f := range files {
+		byServer[f.Server] = append(byServer[f.Server], f)
+	}
+	for server, files := range byServer {
+		logs = append(logs, Log{Server: server, Files: order(files)})
+	}
+	slices.SortFunc(logs, func(a, b Log) int { return strings.Compare(a.Server, b.Server) })
+	return logs
+}
+
+// order follows from each file to the one that it names as its successor. Runs
+// that nothing links (after a gap, or a RESET MASTER, which begins the names
+// anew) are ordered by when they were archived last, which says nothing about
+// the files but which of them the server writes now.
+func order(files []File) (out []File) {
+	slices.SortStableFunc(files, func(a, b File) int { return cmp.Compare(number(a.File), number(b.File)) })
+	next := make([]int, len(files))
+	linked := make([]bool, len(files))
+	for i := range files {
+		next[i] = successor(files, i, linked)
+		if next[i] >= 0 {
+			linked[next[i]] = true
+		}
+	}
+	type run struct {
+		files []File
+		last  time.Time
+	}
+	var runs []run
+	for i := range files {
+		if linked[i] {
+			continue
+		}
+		var r run
+		for at := i; at >= 0; at = next[at] {
+			r.files = append(r.files, files[at])
+			if files[at].Archived.After(r.last) {
+				r.last = files[at].Archived
+			}
+		}
+		runs = append(runs, r)
+	}
+	slices.SortStableFunc(runs, func(a, b run) int { return a.last.Compare(b.last) })
+	for _, r := range runs {
+		out = append(out, r.files...)
+	}
+	return out
+}
+
+// successor finds the file that goes on where file i ended: of that name, of
+// those the one that names the transactions before it, else the first that was
+// begun later. -1: there is none.
+func successor(files []File, i int, taken []bool) int {
+	if !files[i].Closed {
+		return -1
+	}
+	found := -1
+	for j, f := range files {
+		if f.File != files[i].Next || taken[j] || j == i || number(f.File) <= number(files[i].File) && base(f.File) == base(files[i].File) {
+			continue
+		}
+		if continues(files[i].Summary, f.Summary) == nil {
+			return j
+		}
+		if found < 0 || f.Begun.Before(files[found].Begun) && !f.Begun.Before(files[i].Begun) {
+			found = j
+		}
+	}
+	return found
+}
+
+// number is the number at the end of a log file's name, 0 if there is none.
+func number(name string) int64 {
+	n, _ := strconv.ParseInt(name[strings.LastIndexByte(name, '.')+1:], 10, 64)
+	return n
+}
+
+func base(name string) string { return name[:strings.LastIndexByte(name, '.')+1] }

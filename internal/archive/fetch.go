@@ -1,0 +1,75 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/repository"
+)
+
+// magic is what every binary log file begins with.
+const magic = "\xfebin"
+
+// Fetch writes the archived bytes of a file, from its beginning to its first
+// hole or its end, as a binary log file of its own name into a directory, and
+// returns the path. Every segment is verified. A file of that name is replaced; it appears whole.
+func Fetch(ctx context.Context, r *repository.Repository, f File, dir string) (path string, err error) {
+	path = filepath.Join(dir, f.File)
+	tmp, err := os.CreateTemp(dir, ".fetch-*")
+	if err != nil {
+		return "", fetchError(f, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(tmp.Name())
+		}
+	}()
+	err = f.write(ctx, r, tmp)
+	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return "", fetchError(f, err)
+	}
+	if err := os.Rename(tmp.Name(), path); err != nil {
+		return "", fetchError(f, err)
+	}
+	return path, nil
+}
+
+func fetchError(f File, err error) error {
+	return fault.FromOS(fmt.Errorf("archive: fetch %s of %s: %w", f.File, f.Server, err))
+}
+
+// fetchers is how many segments are read at once: each is in memory as a whole.
+const fetchers = 4
+
+func (f File) write(ctx context.Context, r *repository.Repository, out *os.File) error {
+	if _, err := out.WriteString(magic); err != nil {
+		return err
+	}
+	chain := Chain(f.Segments)
+	if len(chain) == 0 || chain[len(chain)-1].End != f.End {
+		return fmt.Errorf("%w: its segments do not reach %d", repository.ErrDamaged, f.End)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(fetchers)
+	for _, s := range chain {
+		g.Go(func() error {
+			h, data, err := r.Read(ctx, s.Name)
+			if err != nil {
+				return err
+			}
+			if h.Kind != kindSegment || int64(len(data)) != s.End-s.Start {
+				return fmt.Errorf("%w: %s holds %d bytes of kind %q", repository.ErrDamaged, s.Name, len(data), h.Kind)
+			}
+			// Where segments overlap both write the same bytes.
+			_, err = out.WriteAt(data, s.Start)
+			return err
+		})
+	}
+	return g.Wait()
+}

@@ -1,0 +1,107 @@
+package archive
+
+import (
+	"fmt"
+
+	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
+)
+
+// Gap is a place where a log does not go on.
+type Gap struct {
+	Server string `json:"server"`
+	After  string `json:"after"`  // FILE:OFFSET, the end of what is there
+	Before string `json:"before"` // FILE:OFFSET, where it goes on
+	Why    string `json:"why"`
+}
+
+// Gaps finds the places at which the log does not go on.
+func (l Log) Gaps() (gaps []Gap) {
+	for i, f := range l.Files {
+		at := binlog.Position{File: f.File, Offset: f.End}.String()
+		if f.Hole() {
+			next := nextStart(f)
+			gaps = append(gaps, Gap{Server: l.Server, After: at, Before: binlog.Position{File: f.File, Offset: next}.String(),
+				Why: fmt.Sprintf("%d bytes of the file are not there", next-f.End)})
+		}
+		if i+1 == len(l.Files) {
+			break
+		}
+		next := l.Files[i+1]
+		if why := apart(f, next); why != "" {
+			gaps = append(gaps, Gap{Server: l.Server, After: at, Before: next.File + ":4", Why: why})
+		}
+	}
+	return gaps
+}
+
+// nextStart is where the bytes behind a hole begin.
+func nextStart(f File) int64 {
+	for _, s := range f.Segments {
+		if s.Start > f.End {
+			return s.Start
+		}
+	}
+	return f.End
+}
+
+// apart says why next does not go on where f ends.
+func apart(f, next File) string {
+	switch {
+	case !f.Closed:
+		return "the end of the file was never archived"
+	case f.Next != next.File:
+		return "the files between were never archived"
+	}
+	if err := continues(f.Summary, next.Summary); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// continues checks that next begins with exactly the transactions that the log
+// had at the end of f, as far as both say so. A server that has forgotten some
+// (its disk was not up to date when it died) gives their numbers to others.
+func continues(f, next Summary) error {
+	if f.Previous == nil || next.Previous == nil {
+		return nil
+	}
+	flavor := flavorOf(f.Flavor)
+	text, err := union(flavor, *f.Previous, f.GTIDs)
+	if err != nil {
+		return err
+	}
+	had, err := gtid.ParseSet(flavor, text)
+	if err != nil {
+		return err
+	}
+	says, err := gtid.ParseSet(flavor, *next.Previous)
+	if err != nil {
+		return err
+	}
+	switch {
+	case had.Equal(says):
+		return nil
+	case says.ContainsSet(had):
+		return fmt.Errorf("transactions are missing between them: %s is there, %s came before", had, says)
+	default:
+		return fmt.Errorf("the server has forgotten transactions that are archived: %s is there, it went on from %s", had, says)
+	}
+}
+
+// Reached is the GTID set, or position, of everything up to the end of the
+// log's last run of files without a gap; empty if the log has no GTIDs.
+func (l Log) Reached() string {
+	if len(l.Files) == 0 {
+		return ""
+	}
+	last := l.Files[len(l.Files)-1]
+	if last.Previous == nil {
+		return ""
+	}
+	text, err := union(flavorOf(last.Flavor), *last.Previous, last.GTIDs)
+	if err != nil {
+		return ""
+	}
+	return text
+}

@@ -1,0 +1,91 @@
+package archive
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/lifeboat-db/lifeboat/internal/dbconn"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
+)
+
+// sourceFile is a file that the server has.
+type sourceFile struct {
+	Name string
+	Size int64
+}
+
+// source is what a server says of its log.
+type source struct {
+	Server string
+	Files  []sourceFile // in their order
+}
+
+// ask asks a server who it is and which files it has.
+func ask(ctx context.Context, dsn string) (s source, err error) {
+	cfg, err := dbconn.Config(dsn)
+	if err != nil {
+		return s, fault.New(fault.Usage, fmt.Errorf("archive: %w", err), "")
+	}
+	db, err := dbconn.Open(cfg)
+	if err != nil {
+		return s, fmt.Errorf("archive: %w", err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	who, err := dbconn.Identify(ctx, db)
+	if err != nil {
+		return s, fmt.Errorf("archive: %w", err)
+	}
+	if s.Server, err = ServerName(ctx, db, who); err != nil {
+		return s, err
+	}
+	s.Files, err = files(ctx, db)
+	return s, err
+}
+
+// ServerName is the name under which a server's log is kept: its uuid on MySQL;
+// MariaDB's servers have none, so their server_id must tell them apart.
+func ServerName(ctx context.Context, db dbconn.Querier, who dbconn.Server) (string, error) {
+	if who.Flavor == gtid.MariaDB {
+		return fmt.Sprintf("mariadb-%d", who.ServerID), nil
+	}
+	uuid, err := dbconn.Variable(ctx, db, "server_uuid")
+	if err != nil {
+		return "", fmt.Errorf("archive: ask the server's uuid: %w", err)
+	}
+	return uuid, nil
+}
+
+// files lists the log's files. The columns are more on some versions.
+func files(ctx context.Context, db *sql.DB) (list []sourceFile, err error) {
+	rows, err := db.QueryContext(ctx, "SHOW BINARY LOGS")
+	if err != nil {
+		if dbconn.Number(err) == errNoBinaryLogging {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("archive: list binary logs: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	columns, err := rows.Columns()
+	if err != nil {
+		return nil, err
+	}
+	for rows.Next() {
+		var f sourceFile
+		into := make([]any, len(columns))
+		for i := range into {
+			into[i] = new(sql.RawBytes)
+		}
+		into[0], into[1] = &f.Name, &f.Size
+		if err := rows.Scan(into...); err != nil {
+			return nil, err
+		}
+		list = append(list, f)
+	}
+	return list, rows.Err()
+}
+
+// errNoBinaryLogging is ER_NO_BINARY_LOGGING of both vendors.
+const errNoBinaryLogging = 1381
