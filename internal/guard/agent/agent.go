@@ -237,9 +237,9 @@ func (a *Agent) Status(context.Context) Status {
 		},
 		Audit: AuditHead{Seq: head.Seq, Hash: head.Hash},
 	}
-	// What an earlier agent has started and has ended since is not running; that
-	// its outcome is unknown is recorded when somebody asks for the next one.
-	if entry, pids, left, err := a.journal.Running(); left && err == nil && (len(pids) > 0 || !a.gate.Idle()) { //check:status-running
+	// Whoever asks whether the gate is idle ends what has ended unseen.
+	idle := a.gate.Idle()
+	if entry, _, left, err := a.journal.Running(); left && err == nil && !idle { //check:status-running
 		s.Running = &entry
 	} else if err != nil && s.Problem == "" { //check:status-journal
 		s.Problem = err.Error()

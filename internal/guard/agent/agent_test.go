@@ -95,6 +95,9 @@ func TestStatusOfAnEarlierCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+	if err := os.WriteFile(filepath.Join(dir, "state", "running.json"), []byte(left), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if s := a.Status(t.Context()); s.Running == nil {
 		t.Error("a command that runs is not shown")
 	}

@@ -3,6 +3,7 @@
 package etcdtest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -285,8 +286,34 @@ func (r *Trio) link(t testing.TB, name, to string) {
 	}
 }
 
-// Pause stops a server's process in the middle of what it does.
-func (s *Server) Pause() { _ = syscall.Kill(s.PID(), syscall.SIGSTOP) }
+// Pause stops a server's process in the middle of what it does. It returns when
+// all threads have stopped: on a busy machine they run on until the one that
+// takes the signal has had its turn.
+func (s *Server) Pause() {
+	_ = syscall.Kill(s.PID(), syscall.SIGSTOP)
+	for !stopped(s.PID()) {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// stopped reports whether no thread of a process runs any more.
+func stopped(pid int) bool {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		return true
+	}
+	for _, path := range stats {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // the thread has ended
+		}
+		// PID (NAME) STATE ...; the name may hold anything.
+		if _, state, ok := strings.Cut(string(text[bytes.LastIndexByte(text, ')'):]), " "); ok && !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return true
+}
 
 // Resume undoes Pause.
 func (s *Server) Resume() { _ = syscall.Kill(s.PID(), syscall.SIGCONT) }
