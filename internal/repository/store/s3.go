@@ -127,7 +127,7 @@ func (s *S3) Put(ctx context.Context, name string, data []byte) error {
 
 func (s *S3) putOnce(ctx context.Context, name string, data []byte) error {
 	sum := md5.Sum(data)
-	_, err := s.client.PutObject(ctx, &s3.PutObjectInput{
+	out, err := s.client.PutObject(ctx, &s3.PutObjectInput{
 		Bucket:        &s.bucket,
 		Key:           aws.String(s.prefix + name),
 		Body:          bytes.NewReader(data),
@@ -136,6 +136,9 @@ func (s *S3) putOnce(ctx context.Context, name string, data []byte) error {
 		ContentType:   aws.String("application/octet-stream"),
 		IfNoneMatch:   aws.String("*"),
 	})
+	if err == nil && aws.ToString(out.ETag) == "" {
+		return errNoPut
+	}
 	return err
 }
 
@@ -276,6 +279,9 @@ func (l *listing) present(ctx context.Context, prefix string) error {
 		if err != nil {
 			return err
 		}
+		if aws.ToString(page.Name) == "" {
+			return errNoList
+		}
 		for _, o := range page.Contents {
 			if err := l.give(aws.ToString(o.Key), aws.ToInt64(o.Size), aws.ToTime(o.LastModified)); err != nil {
 				return err
@@ -289,6 +295,12 @@ func (l *listing) present(ctx context.Context, prefix string) error {
 		}
 	}
 }
+
+// What no S3 server says; a web server might.
+var (
+	errNoList = fault.New(fault.Storage, errors.New("list: the answer is not the list of a bucket"), "check the endpoint")
+	errNoPut  = fault.New(fault.Storage, errors.New("the answer is not that to a put"), "check the endpoint")
+)
 
 var (
 	errTorn  = fault.Errorf(fault.Storage, "list: the server says that there is more, and not where")

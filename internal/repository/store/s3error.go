@@ -113,10 +113,11 @@ func brief(err error) string {
 }
 
 // meaning says what an error means for the operator. The codes are those of
-// "Error responses" in the Amazon S3 API Reference, and of MinIO.
+// "Error responses" in the Amazon S3 API Reference, of MinIO (X…)
+// and of versitygw (XAdminUserNotFound).
 func meaning(err error) (fault.Class, string) {
 	switch code := codeOf(err); code {
-	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidSecurity", "MissingSecurityHeader", "UnauthorizedAccess":
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidSecurity", "MissingSecurityHeader", "UnauthorizedAccess", "XAdminUserNotFound":
 		return fault.Storage, "check the access key and the secret key"
 	case "RequestTimeTooSkewed", "RequestExpired":
 		return fault.Storage, "set this machine's clock: it and the server's disagree"

@@ -11,6 +11,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
+// The time of a version is when it was made, so the server says. One that moves
+// what it replaces elsewhere may say when that was (versitygw 1.8.0 does:
+// backend/posix, createObjVersion): there, what was deleted is not found by the
+// time before.
+
 // version is one of a key. In a bucket without versioning each key has one, of
 // the id "null".
 type version struct {
@@ -18,12 +23,16 @@ type version struct {
 	size     int64
 	modified time.Time // whole seconds
 	deleted  bool      // a delete marker
+	latest   bool      // what the key has now
 }
 
 // covers tells whether v hides other: it is the later one. Of the same second,
 // a version hides a marker, since what can be read is worth more; and of two
 // versions the one that is listed first is the later.
 func (v version) covers(other version) bool {
+	if v.latest || other.latest {
+		return v.latest
+	}
 	if !v.modified.Equal(other.modified) {
 		return v.modified.After(other.modified)
 	}
@@ -50,11 +59,11 @@ func (m *moment) add(key string, v version) {
 func (m *moment) page(page *s3.ListObjectVersionsOutput) (last string) {
 	for _, v := range page.Versions {
 		last = max(last, aws.ToString(v.Key))
-		m.add(aws.ToString(v.Key), version{aws.ToString(v.VersionId), aws.ToInt64(v.Size), aws.ToTime(v.LastModified), false})
+		m.add(aws.ToString(v.Key), version{aws.ToString(v.VersionId), aws.ToInt64(v.Size), aws.ToTime(v.LastModified), false, aws.ToBool(v.IsLatest)})
 	}
 	for _, d := range page.DeleteMarkers {
 		last = max(last, aws.ToString(d.Key))
-		m.add(aws.ToString(d.Key), version{aws.ToString(d.VersionId), 0, aws.ToTime(d.LastModified), true})
+		m.add(aws.ToString(d.Key), version{aws.ToString(d.VersionId), 0, aws.ToTime(d.LastModified), true, aws.ToBool(d.IsLatest)})
 	}
 	return last
 }
@@ -71,6 +80,9 @@ func (s *S3) versions(ctx context.Context, prefix string, m *moment, complete fu
 		})
 		if err != nil {
 			return err
+		}
+		if aws.ToString(page.Name) == "" {
+			return errNoList
 		}
 		last := m.page(page)
 		if !aws.ToBool(page.IsTruncated) {

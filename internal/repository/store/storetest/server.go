@@ -18,6 +18,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
@@ -97,12 +101,17 @@ func Fake(t testing.TB, options ...s3mem.Option) *Server {
 	return s
 }
 
-// KeepVersions turns versioning on in the bucket of Fake.
+// KeepVersions turns versioning on in the bucket.
 func (s *Server) KeepVersions(t testing.TB) {
 	t.Helper()
-	var c gofakes3.VersioningConfiguration
-	c.SetEnabled(true)
-	if err := s.Backend.SetVersioningConfiguration(Bucket, c); err != nil {
+	c := s3.New(s3.Options{
+		BaseEndpoint: &s.Endpoint, Region: "us-east-1", UsePathStyle: true,
+		Credentials: credentials.NewStaticCredentialsProvider("access", "secret-of-a-test", ""),
+	})
+	_, err := c.PutBucketVersioning(t.Context(), &s3.PutBucketVersioningInput{
+		Bucket: aws.String(Bucket), VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled},
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 }
