@@ -66,6 +66,13 @@ var rooms = map[string]int{
 	"test":  wiring,
 }
 
+// trees are rooms below the rim with packages of their own: no lint rule can
+// close a room to its neighbours and not to itself, so only the test below
+// keeps them apart.
+var trees = map[string]bool{
+	"internal/repository": true,
+}
+
 const (
 	rim    = 8  // adapters to the world outside: may use all floors
 	tours  = 9  // whole stories: recovery, servers and screens together
@@ -136,8 +143,8 @@ func TestImportsPointDown(t *testing.T) {
 
 // TestLintRulesAgree compares the table with .golangci.yml, where the rule
 // floor-N says that the rooms of floor N are closed to those of floor N and
-// below. At the rim a room's own packages may import each other, and only this
-// test keeps the rooms apart.
+// below. At the rim and in trees a room's own packages import each other, and
+// only TestImportsPointDown keeps them apart from their neighbours.
 func TestLintRulesAgree(t *testing.T) {
 	text, err := os.ReadFile("../../.golangci.yml")
 	if err != nil {
@@ -149,7 +156,7 @@ func TestLintRulesAgree(t *testing.T) {
 			t.Errorf(".golangci.yml: rule floor-%d does not deny %s", floor, closed)
 		}
 		for room, from := range rooms {
-			want := from < floor || from == floor && floor < rim
+			want := from < floor || from == floor && floor < rim && !trees[room]
 			if got := strings.Contains(rule, `"**/`+room+`/**"`); got != want {
 				t.Errorf(".golangci.yml: rule floor-%d covers %s: %v, want %v", floor, room, got, want)
 			}

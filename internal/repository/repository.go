@@ -54,6 +54,8 @@ func Create(ctx context.Context, l Location, recipients []string) (*Repository, 
 	return r, nil
 }
 
+// create puts the marker, twice: the same once more does no harm, and shows
+// places that overwrite.
 func (r *Repository) create(ctx context.Context) error {
 	if err := r.checkEmpty(ctx); err != nil {
 		return err
@@ -69,12 +71,11 @@ func (r *Repository) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The same once more does no harm, and shows places that overwrite.
 	err = r.store.Put(ctx, markerName, text)
-	switch {
-	case err == nil:
+	if err == nil {
 		return errOverwrites
-	case errors.Is(err, fs.ErrExist):
+	}
+	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
 	return err

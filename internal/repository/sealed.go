@@ -84,18 +84,8 @@ func (s *sealer) seal(kind string, meta any, plain []byte) ([]byte, error) {
 
 // head is all that comes before the body.
 func (s *sealer) head(kind string, meta any, plain []byte) ([]byte, error) {
-	h := Header{Kind: kind, Encryption: encryptionAge, Size: int64(len(plain))}
-	if len(s.recipients) == 0 {
-		h.Encryption, h.SHA256 = encryptionNone, hexSum(plain)
-	}
-	if meta != nil {
-		text, err := json.Marshal(meta)
-		if err != nil {
-			return nil, err
-		}
-		h.Meta = text
-	}
-	if err := h.check(); err != nil {
+	h, err := s.header(kind, meta, plain)
+	if err != nil {
 		return nil, err
 	}
 	text, err := json.Marshal(h)
@@ -110,6 +100,21 @@ func (s *sealer) head(kind string, meta any, plain []byte) ([]byte, error) {
 	head = binary.LittleEndian.AppendUint16(head, 0)
 	head = binary.LittleEndian.AppendUint32(head, uint32(len(text)))
 	return append(head, text...), nil
+}
+
+func (s *sealer) header(kind string, meta any, plain []byte) (Header, error) {
+	h := Header{Kind: kind, Encryption: encryptionAge, Size: int64(len(plain))}
+	if len(s.recipients) == 0 {
+		h.Encryption, h.SHA256 = encryptionNone, hexSum(plain)
+	}
+	if meta != nil {
+		text, err := json.Marshal(meta)
+		if err != nil {
+			return Header{}, err
+		}
+		h.Meta = text
+	}
+	return h, h.check()
 }
 
 // encrypt appends the body as an age file, bound to its head.
@@ -249,7 +254,9 @@ func (h *Header) check() error {
 
 func validKind(kind string) bool {
 	for _, c := range []byte(kind) {
-		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-') {
+		switch {
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '.', c == '_', c == '-':
+		default:
 			return false
 		}
 	}
@@ -259,7 +266,9 @@ func validKind(kind string) bool {
 // isHex tells a text of n lower case hexadecimal digits.
 func isHex(text string, n int) bool {
 	for _, c := range []byte(text) {
-		if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f') {
+		switch {
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'f':
+		default:
 			return false
 		}
 	}

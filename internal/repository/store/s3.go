@@ -271,16 +271,9 @@ type listing struct {
 func (l *listing) present(ctx context.Context, prefix string) error {
 	in := &s3.ListObjectsV2Input{Bucket: &l.store.bucket, Prefix: aws.String(l.store.prefix + prefix)}
 	for {
-		var page *s3.ListObjectsV2Output
-		err := l.store.try(ctx, "list", func() (err error) {
-			page, err = l.store.client.ListObjectsV2(ctx, in)
-			return err
-		})
+		page, err := l.store.page(ctx, in)
 		if err != nil {
 			return err
-		}
-		if aws.ToString(page.Name) == "" {
-			return errNoList
 		}
 		for _, o := range page.Contents {
 			if err := l.give(aws.ToString(o.Key), aws.ToInt64(o.Size), aws.ToTime(o.LastModified)); err != nil {
@@ -294,6 +287,17 @@ func (l *listing) present(ctx context.Context, prefix string) error {
 			return errTorn
 		}
 	}
+}
+
+func (s *S3) page(ctx context.Context, in *s3.ListObjectsV2Input) (page *s3.ListObjectsV2Output, err error) {
+	err = s.try(ctx, "list", func() error {
+		page, err = s.client.ListObjectsV2(ctx, in)
+		return err
+	})
+	if err == nil && aws.ToString(page.Name) == "" {
+		err = errNoList
+	}
+	return page, err
 }
 
 // What no S3 server says; a web server might.

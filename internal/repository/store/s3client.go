@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -73,12 +74,9 @@ func (o *Options) checkS3() error {
 // findKeys gives the keys of o or, without any, those that AWS's own tools
 // would use: of the environment, of ~/.aws, of the machine.
 func findKeys(ctx context.Context, o Options) (aws.CredentialsProvider, string, error) {
-	region := o.Region
 	if o.AccessKey != "" {
-		if region == "" {
-			region = defaultRegion
-		}
-		return credentials.NewStaticCredentialsProvider(o.AccessKey, o.SecretKey, o.SessionToken), region, nil
+		keys := credentials.NewStaticCredentialsProvider(o.AccessKey, o.SecretKey, o.SessionToken)
+		return keys, cmp.Or(o.Region, defaultRegion), nil
 	}
 	c, err := config.LoadDefaultConfig(ctx)
 	if err == nil {
@@ -90,12 +88,7 @@ func findKeys(ctx context.Context, o Options) (aws.CredentialsProvider, string, 
 	if err != nil {
 		return nil, "", fault.New(fault.Storage, errors.New("no keys for S3"), "give the access key and the secret key")
 	}
-	for _, r := range []string{c.Region, defaultRegion} {
-		if region == "" {
-			region = r
-		}
-	}
-	return c.Credentials, region, nil
+	return c.Credentials, cmp.Or(o.Region, c.Region, defaultRegion), nil
 }
 
 // newTransport makes connections that end when nothing has moved for a while.
@@ -108,16 +101,9 @@ func newTransport(o Options) (*http.Transport, error) {
 	if stall <= 0 {
 		stall = defaultStall
 	}
-	dialer := &net.Dialer{Timeout: stall}
 	return &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			c, err := dialer.DialContext(ctx, network, address)
-			if err != nil {
-				return nil, err
-			}
-			return &movingConn{c, stall}, nil
-		},
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           dialMoving(stall),
 		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:   stall,
 		ExpectContinueTimeout: time.Second,
@@ -152,6 +138,17 @@ func readRoots(path string) (*x509.CertPool, error) {
 type movingConn struct {
 	net.Conn
 	stall time.Duration
+}
+
+func dialMoving(stall time.Duration) func(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := &net.Dialer{Timeout: stall}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &movingConn{c, stall}, nil
+	}
 }
 
 func (c *movingConn) Read(b []byte) (int, error) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -73,16 +74,9 @@ func (m *moment) page(page *s3.ListObjectVersionsOutput) (last string) {
 func (s *S3) versions(ctx context.Context, prefix string, m *moment, complete func(before string) error) error {
 	in := &s3.ListObjectVersionsInput{Bucket: &s.bucket, Prefix: aws.String(s.prefix + prefix)}
 	for {
-		var page *s3.ListObjectVersionsOutput
-		err := s.try(ctx, "list versions", func() (err error) {
-			page, err = s.client.ListObjectVersions(ctx, in)
-			return err
-		})
+		page, err := s.versionsPage(ctx, in)
 		if err != nil {
 			return err
-		}
-		if aws.ToString(page.Name) == "" {
-			return errNoList
 		}
 		last := m.page(page)
 		if !aws.ToBool(page.IsTruncated) {
@@ -96,6 +90,17 @@ func (s *S3) versions(ctx context.Context, prefix string, m *moment, complete fu
 			return errTorn
 		}
 	}
+}
+
+func (s *S3) versionsPage(ctx context.Context, in *s3.ListObjectVersionsInput) (page *s3.ListObjectVersionsOutput, err error) {
+	err = s.try(ctx, "list versions", func() error {
+		page, err = s.client.ListObjectVersions(ctx, in)
+		return err
+	})
+	if err == nil && aws.ToString(page.Name) == "" {
+		err = errNoList
+	}
+	return page, err
 }
 
 // endOfKeys is greater than every key: no UTF-8 has this byte.
@@ -136,7 +141,7 @@ func (s *S3) versionOf(ctx context.Context, name string) (*string, error) {
 		}
 		return nil
 	})
-	if err != nil && err != errStopped { //nolint:errorlint // it is returned as it is
+	if err != nil && !errors.Is(err, errStopped) {
 		return nil, err
 	}
 	v, ok := m.keys[key]
