@@ -1,0 +1,158 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/fault"
+)
+
+// tool is a program of the vendor.
+type tool struct {
+	path    string
+	version string // the whole line
+}
+
+// findTool finds a program: as configured under the first name, or in PATH
+// under one of the names.
+func findTool(ctx context.Context, configured map[string]string, names ...string) (tool, error) {
+	path, err := lookUp(configured, names...)
+	if err != nil {
+		return tool{}, err
+	}
+	out, err := exec.CommandContext(ctx, path, "--version").CombinedOutput()
+	if err != nil {
+		return tool{}, fault.New(fault.Storage, fmt.Errorf("%s --version: %w: %s", filepath.Base(path), err, lastLines(out, 3)), "can it be run on this host?")
+	}
+	line, _, _ := strings.Cut(string(bytes.TrimSpace(out)), "\n")
+	return tool{path, cleanVersion(path, line)}, nil
+}
+
+// lookUp finds the path of a program.
+func lookUp(configured map[string]string, names ...string) (path string, err error) {
+	if path := configured[names[0]]; path != "" {
+		names = []string{path}
+	}
+	for _, name := range names {
+		if path, err = exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", fault.New(fault.Storage, err, "install the package of the server's version that has it, or say where it is")
+}
+
+// cleanVersion leaves out the path with which some tools begin the line.
+func cleanVersion(path, line string) string {
+	first, rest, _ := strings.Cut(line, " ")
+	if strings.Contains(first, "/") {
+		return filepath.Base(first) + " " + rest
+	}
+	return line
+}
+
+var seriesPattern = regexp.MustCompile(`([0-9]+)\.([0-9]+)\.[0-9]+`)
+
+// series is the first major.minor of a text with a version of three numbers;
+// empty if there is none.
+func series(version string) string {
+	m := seriesPattern.FindStringSubmatch(version)
+	if m == nil {
+		return ""
+	}
+	return m[1] + "." + m[2]
+}
+
+// command runs a tool to its end.
+type command struct {
+	tool tool
+	args []string
+	in   io.Reader
+	out  io.Writer
+
+	// mark has to be in the last line that it writes to its standard error,
+	// beside exit code 0.
+	mark string
+}
+
+// run runs it. When the context ends, the tool is killed.
+func (c command) run(ctx context.Context) error {
+	var said tail
+	in := &whole{r: c.in}
+	cmd := exec.CommandContext(ctx, c.tool.path, c.args...)
+	cmd.Stdout, cmd.Stderr = c.out, &said
+	if c.in != nil {
+		cmd.Stdin = in
+	}
+	cmd.WaitDelay = 10 * time.Second // for whom it has started and that holds its pipes
+	err := cmd.Run()
+	name := filepath.Base(c.tool.path)
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: %w", name, context.Cause(ctx))
+	case c.in != nil && in.err != nil && !errors.Is(in.err, io.EOF):
+		return in.err // the rest came of it
+	case err != nil:
+		return fmt.Errorf("%s: %w%s", name, err, said.quote())
+	case c.in != nil && in.err == nil:
+		return fmt.Errorf("%s: it has not read all of its input%s", name, said.quote())
+	case !strings.Contains(said.last(), c.mark):
+		return fmt.Errorf("%s: exit code 0, but it does not say %q%s", name, c.mark, said.quote())
+	}
+	return nil
+}
+
+// whole remembers how an input has ended; nil: it has not.
+type whole struct {
+	r   io.Reader
+	err error
+}
+
+func (w *whole) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	if err != nil {
+		w.err = err
+	}
+	return n, err
+}
+
+// tail keeps the end of what is written to it.
+type tail struct{ b []byte }
+
+// tailBytes is how much of it is kept at least.
+const tailBytes = 64 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	if t.b = append(t.b, p...); len(t.b) > 2*tailBytes {
+		t.b = append(t.b[:0], t.b[len(t.b)-tailBytes:]...)
+	}
+	return len(p), nil
+}
+
+// last is the last line that is not empty.
+func (t *tail) last() string {
+	text := strings.TrimSpace(string(t.b))
+	return text[strings.LastIndexByte(text, '\n')+1:]
+}
+
+// quote is the end of it for an error's text.
+func (t *tail) quote() string {
+	if len(bytes.TrimSpace(t.b)) == 0 {
+		return ""
+	}
+	return "\n" + lastLines(t.b, 10)
+}
+
+// lastLines are the last n lines of a text, indented.
+func lastLines(text []byte, n int) string {
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	lines = lines[max(0, len(lines)-n):]
+	return "\t" + strings.Join(lines, "\n\t")
+}
