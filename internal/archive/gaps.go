@@ -24,12 +24,8 @@ func (l Log) Gaps() (gaps []Gap) {
 			gaps = append(gaps, Gap{Server: l.Server, After: at, Before: binlog.Position{File: f.File, Offset: next}.String(),
 				Why: fmt.Sprintf("%d bytes of the file are not there", next-f.End)})
 		}
-		if i+1 == len(l.Files) {
-			break
-		}
-		next := l.Files[i+1]
-		if why := apart(f, next); why != "" {
-			gaps = append(gaps, Gap{Server: l.Server, After: at, Before: next.File + ":4", Why: why})
+		if why := l.Apart(i); why != "" {
+			gaps = append(gaps, Gap{Server: l.Server, After: at, Before: l.Files[i+1].File + ":4", Why: why})
 		}
 	}
 	return gaps
@@ -45,8 +41,13 @@ func nextStart(f File) int64 {
 	return f.End
 }
 
-// apart says why next does not go on where f ends.
-func apart(f, next File) string {
+// Apart says why the file behind number i does not go on where that one ends;
+// nothing if it does, or if there is none.
+func (l Log) Apart(i int) string {
+	if i+1 >= len(l.Files) {
+		return ""
+	}
+	f, next := l.Files[i], l.Files[i+1]
 	switch {
 	case !f.Closed:
 		return "the end of the file was never archived"

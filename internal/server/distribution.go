@@ -98,6 +98,17 @@ func Find(cache string) ([]Distribution, error) {
 	return found, nil
 }
 
+// At returns the server whose program (mysqld or mariadbd) is at a path.
+// Templates of data directories are kept in cache.
+func At(mysqld, cache string) (Distribution, error) {
+	d, err := describe(mysqld)
+	if err != nil {
+		return Distribution{}, fmt.Errorf("server: %w", err)
+	}
+	d.cache = cache
+	return d, nil
+}
+
 // installed lists the mysqld wrappers below the cache. The stamp file
 // "installed" is written last: without it an installation was interrupted.
 func installed(cache string) ([]string, error) {

@@ -36,6 +36,10 @@ type Options struct {
 	// SkipNetworking leaves the Unix socket as the only way in.
 	SkipNetworking bool
 
+	// User and Password are whose connections Open and DSN make. Empty: root,
+	// without one.
+	User, Password string
+
 	// Timeout is how long the server may take until it answers, crash
 	// recovery included. Zero: two minutes.
 	Timeout time.Duration
@@ -47,6 +51,9 @@ type Instance struct {
 	dist    Distribution
 	args    []string
 	timeout time.Duration
+
+	user     string
+	password string
 
 	run     *runDir
 	dataDir string
@@ -70,6 +77,10 @@ func Start(ctx context.Context, d Distribution, o Options) (*Instance, error) {
 	i := &Instance{
 		dist: d, args: slices.Clone(o.Args), timeout: o.Timeout,
 		dataDir: o.DataDir, ownData: o.DataDir == "", port: o.Port,
+		user: o.User, password: o.Password,
+	}
+	if i.user == "" {
+		i.user = "root"
 	}
 	if i.timeout == 0 {
 		i.timeout = 2 * time.Minute
@@ -354,19 +365,19 @@ func (i *Instance) running() bool {
 	}
 }
 
-// DSN returns a data source name for the Go MySQL driver: user root without
-// password, over the Unix socket. The database may be empty.
+// DSN returns a data source name for the Go MySQL driver, over the Unix socket:
+// root without password, or the user of the options. The database may be empty.
 func (i *Instance) DSN(database string) string {
 	return i.config(database).FormatDSN()
 }
 
 func (i *Instance) config(database string) *mysql.Config {
 	c := mysql.NewConfig()
-	c.User, c.Net, c.Addr, c.DBName = "root", "unix", i.Socket(), database
+	c.User, c.Passwd, c.Net, c.Addr, c.DBName = i.user, i.password, "unix", i.Socket(), database
 	return c
 }
 
-// Open opens a pool of connections to the server as root.
+// Open opens a pool of connections to the server.
 func (i *Instance) Open(database string) (*sql.DB, error) {
 	return sql.Open("mysql", i.DSN(database))
 }

@@ -1,0 +1,169 @@
+package restore
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lifeboat-db/lifeboat/internal/fault"
+)
+
+// State is how far a restore has come. Each is written when what it says is on
+// disk.
+type State string
+
+// The states, in order.
+const (
+	Unpacking State = "unpacking" // the target directory may hold anything
+	Unpacked  State = "unpacked"  // it holds the base; a replay may have begun, and has its own checkpoint
+	Done      State = "done"      // it holds what was wanted
+)
+
+// Journal is what a restore remembers, in DIR.restore/journal.json.
+type Journal struct {
+	Version    int       `json:"version"`
+	Set        string    `json:"set"`
+	Repository string    `json:"repository"` // its id
+	State      State     `json:"state"`
+	Until      string    `json:"until"`
+	Backups    []string  `json:"backups"`
+	Base       Base      `json:"base"`    // of the run that goes on or is done
+	Reached    *Base     `json:"reached"` // of the last run that is done
+	Password   string    `json:"password,omitempty"`
+	Begun      time.Time `json:"begun"`
+	Changed    time.Time `json:"changed"`
+}
+
+// journalVersion is that of this program; another one is refused.
+const journalVersion = 1
+
+// workspace is the directory beside a target that belongs to its restore:
+//
+//	journal.json  a Journal
+//	lock          held while a restore runs
+//	log/          binary log files, while they are needed
+type workspace struct {
+	dir    string
+	target string
+	lock   *os.File
+}
+
+// openWorkspace makes or opens the workspace of a target and locks it.
+func openWorkspace(target string) (*workspace, error) {
+	target, err := filepath.Abs(target)
+	if err != nil {
+		return nil, err
+	}
+	w := &workspace{dir: target + ".restore", target: target}
+	if err := os.MkdirAll(w.log(), 0o700); err != nil {
+		return nil, fault.FromOS(fmt.Errorf("restore: %w", err))
+	}
+	if w.lock, err = os.OpenFile(filepath.Join(w.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return nil, fault.FromOS(fmt.Errorf("restore: %w", err))
+	}
+	if err := unix.Flock(int(w.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fault.New(fault.Busy, fmt.Errorf("restore: another restore into %s runs", target), "wait for it"), w.lock.Close())
+	}
+	return w, nil
+}
+
+func (w *workspace) log() string     { return filepath.Join(w.dir, "log") }
+func (w *workspace) journal() string { return filepath.Join(w.dir, "journal.json") }
+func (w *workspace) close() error    { return w.lock.Close() }
+
+// read returns the journal, nil if there is none.
+func (w *workspace) read() (*Journal, error) {
+	text, err := os.ReadFile(w.journal())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil //nolint:nilnil // none is an answer
+	}
+	if err != nil {
+		return nil, fault.FromOS(fmt.Errorf("restore: %w", err))
+	}
+	var j Journal
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&j); err != nil || j.Version != journalVersion {
+		return nil, fault.New(fault.Failed, fmt.Errorf("restore: %s is damaged or of another version (%w)", w.journal(), err),
+			"remove the target and "+w.dir+", and begin anew")
+	}
+	return &j, nil
+}
+
+// write puts the journal on disk, whole or not at all.
+func (w *workspace) write(j *Journal) error {
+	j.Version, j.Changed = journalVersion, time.Now().UTC()
+	text, err := json.MarshalIndent(j, "", "\t")
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(w.journal(), append(text, '\n')); err != nil {
+		return fault.FromOS(fmt.Errorf("restore: write journal: %w", err))
+	}
+	return nil
+}
+
+func replaceFile(path string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// emptyTarget says whether nothing lies in the target directory, or why that
+// cannot be said.
+func (w *workspace) emptyTarget() (bool, error) {
+	entries, err := os.ReadDir(w.target)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fault.FromOS(fmt.Errorf("restore: %w", err))
+	}
+	return len(entries) == 0, nil
+}
+
+// clear removes what a broken unpacking has left in the target. Only what the
+// journal calls Unpacking is ever removed.
+func (w *workspace) clear() error {
+	entries, err := os.ReadDir(w.target)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(w.target, e.Name())))
+	}
+	return err
+}
+
+// free is how many bytes may still be written where the target is.
+func (w *workspace) free() (int64, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(w.dir, &s); err != nil {
+		return 0, fmt.Errorf("restore: %w", err)
+	}
+	return int64(s.Bavail) * s.Bsize, nil //nolint:gosec // no disk has 2^63 bytes
+}

@@ -1,0 +1,293 @@
+// Package restore brings a database back: from a backup and the archived log
+// into a data directory, to a moment that the operator names.
+//
+// A restore is planned first (MakePlan: pure, from what repositories hold to
+// what will be done) and then carried out (Run). Its journal lies in the target
+// directory, so that the same command, run again after anything, goes on; and so
+// that a finished restore can be moved forward later.
+package restore
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/archive"
+	"github.com/lifeboat-db/lifeboat/internal/backup"
+	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
+	"github.com/lifeboat-db/lifeboat/internal/replay"
+)
+
+// Base is a state from which logs are replayed: a backup's, or that of a target
+// that has been restored before.
+type Base struct {
+	Server string    `json:"server"` // whose log File belongs to
+	File   string    `json:"file,omitempty"`
+	Offset int64     `json:"offset,omitempty"`
+	GTIDs  string    `json:"gtids,omitempty"`
+	Flavor string    `json:"flavor"`
+	At     time.Time `json:"at"` // no transaction of it was committed later, by the archiving host's clock
+}
+
+// Leg is a run of one server's files that is replayed in one go.
+type Leg struct {
+	Server string         `json:"server"`
+	From   string         `json:"from"`  // as replay takes it
+	Files  []archive.File `json:"-"`     // in order
+	Names  []string       `json:"files"` // theirs
+	Bytes  int64          `json:"bytes"` // of log
+	Stored int64          `json:"stored_bytes"`
+	Until  time.Time      `json:"until"` // last commit in them
+	GTIDs  string         `json:"gtids"` // that they reach
+}
+
+// Plan says what a restore does.
+type Plan struct {
+	SchemaVersion int               `json:"schema_version"`
+	Set           string            `json:"set"`
+	Repository    string            `json:"repository"`
+	Backups       []backup.Manifest `json:"-"` // full first
+	BackupIDs     []string          `json:"backups"`
+	Base          Base              `json:"base"`
+	Leg           *Leg              `json:"log,omitempty"` // nil: the base itself is what is wanted
+	Until         string            `json:"until"`         // as replay takes it; empty: the end of the log
+
+	BackupBytes int64    `json:"backup_bytes"` // to be read
+	LogBytes    int64    `json:"log_bytes"`
+	SpaceNeeded int64    `json:"space_needed"` // on the target's disk; an estimate
+	Seconds     float64  `json:"predicted_seconds,omitempty"`
+	Warnings    []string `json:"warnings,omitempty"`
+}
+
+// Inventory is what a repository holds of a set.
+type Inventory struct {
+	Repository string
+	Set        string
+	Backups    []backup.Manifest
+	Logs       []archive.Log
+}
+
+// Request is what is wanted.
+type Request struct {
+	Until  string // as replay takes it; empty: the end of the log
+	Backup string // id; empty: the last one that is old enough
+	Base   *Base  // a target that has been restored before; nil: from a backup
+}
+
+// MakePlan decides from which backup and by which log the wanted state is
+// reached. It is pure.
+func MakePlan(inv Inventory, req Request) (*Plan, error) {
+	stop, err := replay.ParseStop(req.Until)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{SchemaVersion: 1, Set: inv.Set, Repository: inv.Repository, Until: req.Until}
+	if req.Base != nil {
+		p.Base = *req.Base
+		return p, p.chooseLog(inv.Logs, stop)
+	}
+	candidates, err := usable(inv.Backups, req.Backup, stop)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, m := range candidates {
+		try := *p
+		err := try.from(inv, m, stop)
+		if err == nil {
+			return &try, nil
+		}
+		errs = append(errs, fmt.Errorf("backup %s: %w", m.ID, err))
+	}
+	return nil, fault.New(fault.Gap, fmt.Errorf("restore: no backup leads there: %w", errors.Join(errs...)), "")
+}
+
+// usable are the backups from which the stop may be reached, the last first.
+func usable(all []backup.Manifest, id string, stop replay.Stop) (list []backup.Manifest, err error) {
+	for _, m := range all {
+		if id != "" && m.ID != id || !stop.Time.IsZero() && m.Finished.After(stop.Time) {
+			continue
+		}
+		list = append(list, m)
+	}
+	slices.SortFunc(list, func(a, b backup.Manifest) int { return b.Finished.Compare(a.Finished) })
+	switch {
+	case len(list) > 0:
+		return list, nil
+	case id != "":
+		return nil, fault.New(fault.Gap, fmt.Errorf("restore: backup %s is not there, or was finished after %s", id, stop), "lifeboat info lists backups")
+	case len(all) > 0:
+		return nil, fault.New(fault.Gap, fmt.Errorf("restore: every backup was finished after %s", stop), "choose a later time")
+	default:
+		return nil, fault.New(fault.Gap, errors.New("restore: there is no backup"), "lifeboat backup makes one")
+	}
+}
+
+func (p *Plan) from(inv Inventory, m backup.Manifest, stop replay.Stop) error {
+	chain, err := backup.Chain(inv.Backups, m.ID)
+	if err != nil {
+		return err
+	}
+	p.Backups = chain
+	for _, b := range chain {
+		p.BackupIDs = append(p.BackupIDs, b.ID)
+		p.BackupBytes += b.StoredBytes
+		p.Warnings = append(p.Warnings, b.Warnings...)
+		p.SpaceNeeded += max(b.DataBytes, b.PlainBytes)
+	}
+	p.Base = Base{Server: m.Server, File: m.File, Offset: m.Offset, GTIDs: m.GTIDs, Flavor: m.Flavor, At: m.Finished}
+	return p.chooseLog(inv.Logs, stop)
+}
+
+// chooseLog finds the log that leads on from the base. Where there are several
+// it is the one that reaches furthest.
+func (p *Plan) chooseLog(logs []archive.Log, stop replay.Stop) error {
+	var best *Leg
+	var errs []error
+	for _, l := range logs {
+		leg, err := leg(l, p.Base)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("log of %s: %w", l.Server, err))
+			continue
+		}
+		if best == nil || further(p.Base.Flavor, leg, best) {
+			best = leg
+		}
+	}
+	if best == nil {
+		if stop.IsEnd() && len(logs) == 0 {
+			p.Warnings = append(p.Warnings, "no log is archived: the backup is brought back as it is")
+			return nil
+		}
+		return fault.New(fault.Gap, errors.Join(append(errs, errors.New("no archived log goes on from there"))...), "lifeboat archive status shows what is there")
+	}
+	best.trim(stop)
+	p.Leg, p.LogBytes = best, best.Bytes
+	p.SpaceNeeded += 2 * best.Bytes // the files themselves, and what they bring
+	return nil
+}
+
+// leg is the part of a log that leads on from a base.
+func leg(l archive.Log, b Base) (*Leg, error) {
+	at, from, err := entry(l, b)
+	if err != nil {
+		return nil, err
+	}
+	files := contiguous(l, at)
+	out := &Leg{Server: l.Server, From: from, Files: files}
+	for _, f := range files {
+		if f.Last.After(out.Until) {
+			out.Until = f.Last
+		}
+	}
+	last := files[len(files)-1]
+	if last.Previous != nil {
+		out.GTIDs, err = reach(last)
+	}
+	return out, err
+}
+
+func reach(f archive.File) (string, error) {
+	flavor := flavorOf(f.Flavor)
+	set, err := gtid.ParseSet(flavor, *f.Previous)
+	if err != nil {
+		return "", err
+	}
+	more, err := gtid.ParseSet(flavor, f.GTIDs)
+	if err != nil {
+		return "", err
+	}
+	if err := set.Union(more); err != nil {
+		return "", err
+	}
+	return set.String(), nil
+}
+
+func flavorOf(name string) gtid.Flavor {
+	if name == gtid.MariaDB.String() || name == "mariadb" {
+		return gtid.MariaDB
+	}
+	return gtid.MySQL
+}
+
+// entry finds the file of a log in which the base's state lies, and how a
+// replay has to begin there: by position in the log of the base's own server,
+// else by what the base has executed.
+func entry(l archive.Log, b Base) (int, string, error) {
+	if l.Server == b.Server && b.File != "" {
+		for i := len(l.Files) - 1; i >= 0; i-- {
+			// A RESET MASTER begins names anew: the last file that had been begun.
+			if f := l.Files[i]; f.File == b.File && !f.Begun.After(b.At.Add(clockError)) {
+				if f.End < b.Offset {
+					return 0, "", fmt.Errorf("%s is archived up to %d only, the state is that of %d", f.File, f.End, b.Offset)
+				}
+				return i, binlog.Position{File: b.File, Offset: b.Offset}.String(), nil
+			}
+		}
+	}
+	if b.GTIDs == "" {
+		return 0, "", fmt.Errorf("it has no %s, and the state has no GTIDs", binlog.Position{File: b.File, Offset: b.Offset})
+	}
+	has, err := gtid.ParseSet(flavorOf(b.Flavor), b.GTIDs)
+	if err != nil {
+		return 0, "", err
+	}
+	for i := len(l.Files) - 1; i >= 0; i-- {
+		f := l.Files[i]
+		if f.Previous == nil {
+			continue
+		}
+		before, err := gtid.ParseSet(flavorOf(f.Flavor), *f.Previous)
+		if err != nil {
+			return 0, "", err
+		}
+		if has.ContainsSet(before) {
+			return i, "gtid:" + b.GTIDs, nil
+		}
+	}
+	return 0, "", errors.New("it begins later")
+}
+
+// clockError is by how much the clocks of hosts may differ here.
+const clockError = time.Hour
+
+// contiguous are the files from number i on, up to the first gap.
+func contiguous(l archive.Log, i int) []archive.File {
+	for n := i; n < len(l.Files)-1; n++ {
+		if l.Apart(n) != "" {
+			return l.Files[i : n+1]
+		}
+	}
+	return l.Files[i:]
+}
+
+// further reports whether leg a reaches further than b.
+func further(flavor string, a, b *Leg) bool {
+	x, errA := gtid.ParseSet(flavorOf(flavor), a.GTIDs)
+	y, errB := gtid.ParseSet(flavorOf(flavor), b.GTIDs)
+	if errA == nil && errB == nil && !x.IsEmpty() && !y.IsEmpty() && !x.Equal(y) {
+		return x.ContainsSet(y)
+	}
+	return a.Until.After(b.Until)
+}
+
+// trim leaves out the files that begin behind the stop.
+func (l *Leg) trim(stop replay.Stop) {
+	n := len(l.Files)
+	for i, f := range l.Files {
+		// The next file shows that nothing before the stop is missing.
+		if !stop.Time.IsZero() && f.Transactions > 0 && f.First.After(stop.Time) || i > 0 && l.Files[i-1].File == stop.Position.File {
+			n = min(n, i+1)
+		}
+	}
+	l.Files = l.Files[:n]
+	l.Bytes, l.Stored, l.Names = 0, 0, nil
+	for _, f := range l.Files {
+		l.Bytes += f.End
+		l.Stored += f.Stored
+		l.Names = append(l.Names, f.File)
+	}
+}

@@ -1,0 +1,298 @@
+package restore
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lifeboat-db/lifeboat/internal/archive"
+	"github.com/lifeboat-db/lifeboat/internal/backup"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/replay"
+	"github.com/lifeboat-db/lifeboat/internal/repository"
+	"github.com/lifeboat-db/lifeboat/internal/server"
+)
+
+// Options of Run.
+type Options struct {
+	Repository *repository.Repository
+	Set        string
+	Dir        string // the data directory to make; missing or empty, or of a restore of ours
+	Until      string // as replay takes it; empty: the end of the log
+	Backup     string // id; empty: the last one that is old enough
+	PlanOnly   bool
+
+	Mysqld     string            // path of the server program, of the version that was backed up
+	Tools      map[string]string // paths of the vendor's tools by name; missing: beside mysqld or in PATH
+	ServerArgs []string          // for the private server, e.g. --innodb-page-size=64k
+
+	Workers int   // parts and segments fetched at once, connections of the replay; 0: their own defaults
+	Memory  int64 // of the server's buffer pool, and of the replay; 0: 1 GiB
+	NoProof bool  // do not read back every row that the log has touched
+
+	Step func(Step) // is told when a step begins and ends; may be nil
+
+	Progress *replay.Progress // of the replay; may be nil
+}
+
+// Step is a part of a restore.
+type Step struct {
+	Name    string    `json:"name"`
+	Begun   time.Time `json:"begun"`
+	Seconds float64   `json:"seconds"` // 0 while it goes on
+	Bytes   int64     `json:"bytes,omitempty"`
+}
+
+// Report is what a restore has done.
+type Report struct {
+	SchemaVersion int            `json:"schema_version"`
+	Set           string         `json:"set"`
+	Dir           string         `json:"dir"`
+	Plan          *Plan          `json:"plan"`
+	Resumed       bool           `json:"resumed"`
+	Forward       bool           `json:"forward"` // a restore that was done was moved on
+	Steps         []Step         `json:"steps"`
+	Replay        *replay.Report `json:"replay,omitempty"`
+	Reached       *Base          `json:"reached,omitempty"`
+	Finished      bool           `json:"finished"`
+	Seconds       float64        `json:"seconds"`
+	Begun         time.Time      `json:"begun"`
+}
+
+// Run carries a restore out, or goes on with one that was interrupted. The
+// report is there with an error as well.
+func Run(ctx context.Context, o Options) (rep *Report, err error) {
+	rep = &Report{SchemaVersion: 1, Set: o.Set, Dir: o.Dir, Begun: time.Now().UTC()}
+	defer func() { rep.Seconds = time.Since(rep.Begun).Seconds() }()
+	if o.Dir == "" {
+		return rep, fault.Usagef("restore: the directory to restore into is missing")
+	}
+	if o.Memory == 0 {
+		o.Memory = 1 << 30
+	}
+	r := &runner{Options: o, rep: rep}
+	if o.PlanOnly {
+		return rep, r.planOnly(ctx)
+	}
+	if r.w, err = openWorkspace(o.Dir); err != nil {
+		return rep, err
+	}
+	defer func() { err = errors.Join(err, r.w.close()) }()
+	return rep, r.run(ctx)
+}
+
+type runner struct {
+	Options
+	rep  *Report
+	w    *workspace
+	j    *Journal
+	dist server.Distribution
+}
+
+func (r *runner) planOnly(ctx context.Context) error {
+	w := &workspace{target: r.Dir, dir: r.Dir + ".restore"}
+	j, err := w.read()
+	if err != nil {
+		return err
+	}
+	req := Request{Until: r.Until, Backup: r.Backup}
+	if j != nil && j.State == Done && j.Until != r.Until {
+		req.Base, r.rep.Forward = j.Reached, true
+	}
+	return r.plan(ctx, req)
+}
+
+func (r *runner) plan(ctx context.Context, req Request) error {
+	inv, err := Look(ctx, r.Repository, r.Set)
+	if err != nil {
+		return err
+	}
+	r.rep.Plan, err = MakePlan(inv, req)
+	return err
+}
+
+// Look reads what a repository holds of a set. A backup that cannot be read is
+// an error: nobody would notice that it is missing.
+func Look(ctx context.Context, repo *repository.Repository, set string) (Inventory, error) {
+	inv := Inventory{Repository: repo.Name(), Set: set}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		inv.Logs, err = archive.Load(ctx, repo, set)
+		return err
+	})
+	g.Go(func() error {
+		found, bad, err := backup.List(ctx, repo, set)
+		inv.Backups = found
+		return errors.Join(append(bad, err)...)
+	})
+	return inv, g.Wait()
+}
+
+func (r *runner) run(ctx context.Context) error {
+	if err := r.open(); err != nil {
+		return err
+	}
+	if r.rep.Finished {
+		return nil
+	}
+	if err := r.plan(ctx, r.request()); err != nil {
+		return err
+	}
+	if err := r.checkSpace(); err != nil {
+		return err
+	}
+	if err := r.bring(ctx); err != nil {
+		return err
+	}
+	return r.serve(ctx)
+}
+
+// open reads the journal and decides what this run is: a new restore, one that
+// goes on, one that moves on, or nothing to do.
+func (r *runner) open() (err error) {
+	if r.j, err = r.w.read(); err != nil {
+		return err
+	}
+	if r.j == nil {
+		return r.openNew()
+	}
+	switch {
+	case r.j.Set != r.Set || r.j.Repository != r.Repository.ID():
+		return fault.New(fault.Refused, fmt.Errorf("restore: %s was restored from set %s of another repository", r.w.target, r.j.Set), "choose another directory")
+	case r.j.State == Done && (r.Until == r.j.Until && r.Until != ""):
+		r.rep.Reached, r.rep.Finished = r.j.Reached, true
+		return nil
+	case r.j.State == Done:
+		r.rep.Forward = true
+		r.j.Base, r.j.Until, r.j.State = *r.j.Reached, r.Until, Unpacked
+		return nil
+	case r.j.Until != r.Until:
+		return fault.New(fault.Usage, fmt.Errorf("restore: an unfinished restore into %s goes to %q", r.w.target, r.j.Until),
+			"finish it by the same command, or remove the directory and "+r.w.dir)
+	}
+	r.rep.Resumed = true
+	return nil
+}
+
+func (r *runner) openNew() error {
+	empty, err := r.w.emptyTarget()
+	if err != nil {
+		return err
+	}
+	if !empty {
+		return fault.New(fault.Refused, fmt.Errorf("restore: %s is not empty, and not of a restore", r.w.target), "choose another directory, or look at what is in it and move it away")
+	}
+	var b [12]byte
+	_, _ = rand.Read(b[:]) // never fails
+	r.j = &Journal{Set: r.Set, Repository: r.Repository.ID(), State: Unpacking, Until: r.Until,
+		Password: hex.EncodeToString(b[:]), Begun: time.Now().UTC()}
+	return nil
+}
+
+// request is what is to be planned: a restore that goes on keeps its base.
+func (r *runner) request() Request {
+	if r.j.State == Unpacked {
+		return Request{Until: r.Until, Base: &r.j.Base}
+	}
+	if len(r.j.Backups) > 0 {
+		return Request{Until: r.Until, Backup: r.j.Backups[len(r.j.Backups)-1]}
+	}
+	return Request{Until: r.Until, Backup: r.Backup}
+}
+
+func (r *runner) checkSpace() error {
+	free, err := r.w.free()
+	if err != nil {
+		return err
+	}
+	if free < r.rep.Plan.SpaceNeeded {
+		return fault.New(fault.NoSpace, fmt.Errorf("restore: about %d MiB are needed for %s, and %d MiB are free", r.rep.Plan.SpaceNeeded>>20, r.w.target, free>>20),
+			"choose a larger disk; nothing has been written")
+	}
+	return nil
+}
+
+// bring puts the backup into the target and the log beside it, at the same time.
+func (r *runner) bring(ctx context.Context) (err error) {
+	if r.dist, err = server.At(r.Mysqld, r.w.dir); err != nil {
+		return fault.New(fault.Usage, fmt.Errorf("restore: %w", err), "name the server program with --mysqld")
+	}
+	p := r.rep.Plan
+	if r.j.State == Unpacking {
+		r.j.Base, r.j.Backups = p.Base, p.BackupIDs
+		if err := r.w.write(r.j); err != nil {
+			return err
+		}
+		if err := r.w.clear(); err != nil {
+			return fault.FromOS(fmt.Errorf("restore: %w", err))
+		}
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	if r.j.State == Unpacking && p.Backups[0].Driver != backup.Dump {
+		g.Go(func() error {
+			return r.step("unpack the backup", p.BackupBytes, func() error {
+				return backup.Unpack(gctx, r.Repository, p.Backups, r.w.target, backup.UnpackOptions{Tools: r.tools(), Workers: r.Workers, Memory: r.Memory / 2})
+			})
+		})
+	}
+	if p.Leg != nil {
+		g.Go(func() error {
+			return r.step("fetch the log", p.Leg.Stored, func() error { return r.fetch(gctx, p.Leg) })
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if r.j.State == Unpacking && p.Backups[0].Driver != backup.Dump {
+		r.j.State = Unpacked
+	}
+	return r.w.write(r.j)
+}
+
+// fetch brings the files that are not there yet, whole.
+func (r *runner) fetch(ctx context.Context, leg *Leg) error {
+	for _, f := range leg.Files {
+		path := filepath.Join(r.w.log(), f.File)
+		if info, err := os.Stat(path); err == nil && info.Size() == f.End {
+			continue
+		}
+		if _, err := archive.Fetch(ctx, r.Repository, f, r.w.log()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tools are the paths of the vendor's tools: those named, then those beside the
+// server.
+func (r *runner) tools() map[string]string {
+	tools := map[string]string{}
+	for _, name := range []string{"mariadb-backup", "mbstream", "mysql"} {
+		if path, err := r.dist.Tool(name); err == nil {
+			tools[name] = path
+		}
+	}
+	for name, path := range r.Tools {
+		tools[name] = path
+	}
+	return tools
+}
+
+// step tells of a step's begin and end.
+func (r *runner) step(name string, bytes int64, do func() error) error {
+	s := Step{Name: name, Begun: time.Now().UTC(), Bytes: bytes}
+	r.tell(s)
+	if err := do(); err != nil {
+		return err
+	}
+	s.Seconds = max(time.Since(s.Begun).Seconds(), 1e-3)
+	r.tell(s)
+	return nil
+}

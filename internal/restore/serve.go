@@ -1,0 +1,219 @@
+package restore
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/backup"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/replay"
+	"github.com/lifeboat-db/lifeboat/internal/server"
+)
+
+// account is the user that a restore works as. It is made when the private
+// server starts and gone when the restore is done; its password stays the same,
+// since replay takes a change of accounts for one of the log's.
+const account = "lifeboat_restore"
+
+var telling sync.Mutex
+
+func (r *runner) tell(s Step) {
+	telling.Lock()
+	defer telling.Unlock()
+	if s.Seconds > 0 {
+		r.rep.Steps = append(r.rep.Steps, s)
+	}
+	if r.Step != nil {
+		r.Step(s)
+	}
+}
+
+// serve starts a private server on the target, brings it to the wanted state,
+// and stops it.
+func (r *runner) serve(ctx context.Context) (err error) {
+	i, err := r.start(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// A canceled restore, too, leaves a clean data directory.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+		defer cancel()
+		err = errors.Join(err, i.Stop(ctx))
+		if err == nil {
+			err = r.finish()
+		}
+	}()
+	if r.j.State == Unpacking {
+		if err := r.load(ctx, i); err != nil {
+			return err
+		}
+	}
+	if r.rep.Plan.Leg != nil {
+		if err := r.step("replay the log", r.rep.Plan.LogBytes, func() error { return r.replay(ctx, i) }); err != nil {
+			return err
+		}
+	}
+	return r.step("say goodbye", 0, func() error { return dropAccount(ctx, i) })
+}
+
+// stopTime bounds a clean shutdown: it writes every dirty page.
+const stopTime = 10 * time.Minute
+
+func (r *runner) start(ctx context.Context) (i *server.Instance, err error) {
+	init, err := r.initFile()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.Remove(init)) }()
+	recorded, err := recordedOptions(filepath.Join(r.w.target, "backup-my.cnf"))
+	if err != nil {
+		return nil, err
+	}
+	args := append(recorded,
+		fmt.Sprintf("--innodb-buffer-pool-size=%d", r.Memory/2),
+		"--event-scheduler=OFF", "--loose-skip-slave-start", "--loose-skip-replica-start",
+		"--loose-persisted-globals-load=OFF", // what the source has set by SET PERSIST: it may be read-only
+		"--init-file="+init,
+	)
+	if r.dist.Flavor == server.MySQL && r.rep.Plan.Base.GTIDs != "" {
+		args = append(args, "--gtid-mode=ON", "--enforce-gtid-consistency=ON")
+	}
+	err = r.step("start a private server", 0, func() error {
+		i, err = server.Start(ctx, r.dist, server.Options{DataDir: r.w.target, Args: append(args, r.ServerArgs...), SkipNetworking: true,
+			User: account, Password: r.j.Password, Timeout: startTime})
+		return err
+	})
+	return i, err
+}
+
+// startTime bounds a server's start: it applies what is left of the redo log.
+const startTime = time.Hour
+
+// initFile holds statements that the server executes when it starts, as a user
+// that may do anything: nobody knows the passwords in the backup.
+func (r *runner) initFile() (string, error) {
+	path := filepath.Join(r.w.dir, "init.sql")
+	text := fmt.Sprintf("CREATE USER IF NOT EXISTS %[1]s@localhost IDENTIFIED BY '%[2]s';\nGRANT ALL ON *.* TO %[1]s@localhost WITH GRANT OPTION;\n", account, r.j.Password)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return "", fault.FromOS(fmt.Errorf("restore: %w", err))
+	}
+	return path, nil
+}
+
+// recordedOptions are those that the data need: the [mysqld] group of the file
+// that mariadb-backup leaves in the data directory. None: there is no such file.
+func recordedOptions(path string) (args []string, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fault.FromOS(fmt.Errorf("restore: %w", err))
+	}
+	defer func() { _ = f.Close() }() // only read
+	group := ""
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		line := strings.TrimSpace(lines.Text())
+		switch {
+		case strings.HasPrefix(line, "["):
+			group = line
+		case group == "[mysqld]" && line != "" && line[0] != '#':
+			args = append(args, "--loose-"+line)
+		}
+	}
+	return args, nil
+}
+
+// load executes a dump on the server, which is empty.
+func (r *runner) load(ctx context.Context, i *server.Instance) error {
+	p := r.rep.Plan
+	err := r.step("load the dump", p.BackupBytes, func() error {
+		scratch, err := os.MkdirTemp(r.w.dir, "dump-*")
+		if err != nil {
+			return fault.FromOS(err)
+		}
+		defer func() { _ = os.RemoveAll(scratch) }()
+		return backup.Unpack(ctx, r.Repository, p.Backups, filepath.Join(scratch, "d"), backup.UnpackOptions{Tools: r.tools(), Workers: r.Workers,
+			Load: func(ctx context.Context, sql io.Reader) error { return r.client(ctx, i, sql) }})
+	})
+	if err != nil {
+		return err
+	}
+	r.j.State = Unpacked
+	return r.w.write(r.j)
+}
+
+// client runs the vendor's client over statements.
+func (r *runner) client(ctx context.Context, i *server.Instance, sql io.Reader) error {
+	path := r.tools()["mysql"]
+	if path == "" {
+		return fault.New(fault.Usage, errors.New("the client mysql is not beside the server and not in PATH"), "install it, or name it")
+	}
+	cnf := filepath.Join(r.w.dir, "client.cnf")
+	text := fmt.Sprintf("[client]\nuser=%s\npassword=%s\nsocket=%s\n", account, r.j.Password, i.Socket())
+	if err := os.WriteFile(cnf, []byte(text), 0o600); err != nil {
+		return fault.FromOS(err)
+	}
+	defer func() { _ = os.Remove(cnf) }()
+	c := exec.CommandContext(ctx, path, "--defaults-file="+cnf, "--binary-mode", "--max-allowed-packet=1G")
+	c.Stdin = sql
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", filepath.Base(path), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+func (r *runner) replay(ctx context.Context, i *server.Instance) error {
+	leg := r.rep.Plan.Leg
+	var files []string
+	for _, f := range leg.Files {
+		files = append(files, filepath.Join(r.w.log(), f.File))
+	}
+	rep, err := replay.Run(ctx, replay.Options{
+		Target: i.DSN(""), Files: files, From: leg.From, Until: r.Until, Workers: r.Workers, Memory: r.Memory / 2,
+		Verify: !r.NoProof, Finalize: true, Progress: r.Progress,
+	})
+	r.rep.Replay = rep
+	return err
+}
+
+func dropAccount(ctx context.Context, i *server.Instance) error {
+	db, err := i.Open("")
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, "DROP USER "+account+"@localhost")
+	return errors.Join(err, db.Close())
+}
+
+// finish writes down what was reached.
+func (r *runner) finish() error {
+	reached := r.j.Base
+	if rep := r.rep.Replay; rep != nil && rep.Plan != nil {
+		reached.Server, reached.File, reached.Offset = r.rep.Plan.Leg.Server, rep.Plan.To.File, rep.Plan.To.Offset
+		reached.At = time.Now().UTC()
+		if rep.GTIDs != "" {
+			reached.GTIDs = rep.GTIDs
+		}
+	}
+	r.j.State, r.j.Reached = Done, &reached
+	if err := r.w.write(r.j); err != nil {
+		return err
+	}
+	if err := errors.Join(os.RemoveAll(r.w.log()), os.MkdirAll(r.w.log(), 0o700)); err != nil {
+		return fault.FromOS(fmt.Errorf("restore: %w", err))
+	}
+	r.rep.Reached, r.rep.Finished = &reached, true
+	return nil
+}
