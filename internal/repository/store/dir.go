@@ -213,9 +213,12 @@ func (d *Dir) GetRange(ctx context.Context, name string, offset, length int64) (
 }
 
 func (d *Dir) read(ctx context.Context, name string, offset, length int64) ([]byte, error) {
-	size, err := d.size(ctx, name)
+	size, err := d.find(ctx, name)
 	if err != nil {
-		return nil, err
+		return nil, classify("get", err)
+	}
+	if size > MaxObject {
+		return nil, fault.Errorf(fault.VerifyFailed, "get: %d bytes, an object has at most %d", size, MaxObject)
 	}
 	f, err := d.root.Open(name)
 	if err != nil {
@@ -232,21 +235,18 @@ func (d *Dir) read(ctx context.Context, name string, offset, length int64) ([]by
 	return data, nil
 }
 
-// size finds an object; fs.ErrNotExist if it is none, or was made after the
-// time that is shown.
-func (d *Dir) size(ctx context.Context, name string) (int64, error) {
+// find tells an object's size; fs.ErrNotExist if it is none, or was made after
+// the time that is shown.
+func (d *Dir) find(ctx context.Context, name string) (int64, error) {
 	if err := check(ctx, name); err != nil {
 		return 0, err
 	}
 	info, err := d.root.Lstat(name)
 	if errors.Is(err, syscall.ENOTDIR) || err == nil && !d.shows(info) {
-		return 0, missing("get")
+		return 0, fs.ErrNotExist
 	}
 	if err != nil {
-		return 0, classify("get", err)
-	}
-	if info.Size() > MaxObject {
-		return 0, fault.Errorf(fault.VerifyFailed, "get: %d bytes, an object has at most %d", info.Size(), MaxObject)
+		return 0, err
 	}
 	return info.Size(), nil
 }
@@ -263,7 +263,7 @@ func (d *Dir) Delete(ctx context.Context, name string) error {
 	if !d.asOf.IsZero() {
 		return errPast
 	}
-	_, err := d.size(ctx, name)
+	_, err := d.find(ctx, name)
 	if err == nil {
 		err = d.root.Remove(name)
 	}

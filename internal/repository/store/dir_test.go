@@ -175,15 +175,31 @@ func refusesChanges(t *testing.T, past store.Store) {
 	}
 }
 
-// TestTooLarge: a file that no Put has made.
+// TestTooLarge: a file that no Put has made is not read, and can be removed.
 func TestTooLarge(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "x")
 	if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, store.MaxObject+1)); err != nil {
 		t.Fatal(err)
 	}
-	_, err := openDir(t, dir).Get(t.Context(), "x")
+	s := openDir(t, dir)
+	_, err := s.Get(t.Context(), "x")
 	storetest.WantClass(t, err, fault.VerifyFailed, "at most")
+	if err := s.Delete(t.Context(), "x"); err != nil || len(files(t, dir)) != 0 {
+		t.Errorf("%v %q", err, files(t, dir))
+	}
+}
+
+// TestModes: objects are for their owner, and not to be written.
+func TestModes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	s := storetest.OpenStore(t, store.Options{URL: dir, Create: true})
+	storetest.MustPut(t, s, "a/x", nil)
+	for name, want := range map[string]fs.FileMode{"": fs.ModeDir | 0o700, "a": fs.ModeDir | 0o700, "a/x": 0o400} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode() != want {
+			t.Errorf("%s: %v %v, want %v", name, info.Mode(), err, want)
+		}
+	}
 }
 
 // FuzzNames: a name that is allowed stays in the directory and is the one that
