@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -58,26 +60,37 @@ func cleanVersion(path, line string) string {
 	return line
 }
 
-var seriesPattern = regexp.MustCompile(`([0-9]+)\.([0-9]+)\.[0-9]+`)
+var versionPattern = regexp.MustCompile(`([0-9]+)\.([0-9]+)\.([0-9]+)`)
 
-// series is the first major.minor of a text with a version of three numbers;
-// empty if there is none.
-func series(version string) string {
-	m := seriesPattern.FindStringSubmatch(version)
-	if m == nil {
-		return ""
+// parseVersion finds the first version of three numbers in a text; zeros if
+// there is none.
+func parseVersion(text string) (v [3]int) {
+	m := versionPattern.FindStringSubmatch(text)
+	for i := range v {
+		if m != nil {
+			v[i], _ = strconv.Atoi(m[i+1]) // digits
+		}
 	}
-	return m[1] + "." + m[2]
+	return v
+}
+
+// series is the major and minor number of it.
+func series(text string) [2]int { v := parseVersion(text); return [2]int{v[0], v[1]} }
+
+func (t tool) atLeast(version ...int) bool {
+	have := parseVersion(t.version)
+	return slices.Compare(have[:], version) >= 0
 }
 
 // command runs a tool to its end.
 type command struct {
 	tool tool
 	args []string
+	env  []string // nil: ours
 	in   io.Reader
 	out  io.Writer
 
-	// mark has to be in the last line that it writes to its standard error,
+	// mark, if any, has to be in the last line that it writes to its standard error,
 	// beside exit code 0.
 	mark string
 }
@@ -87,7 +100,7 @@ func (c command) run(ctx context.Context) error {
 	var said tail
 	in := &whole{r: c.in}
 	cmd := exec.CommandContext(ctx, c.tool.path, c.args...)
-	cmd.Stdout, cmd.Stderr = c.out, &said
+	cmd.Env, cmd.Stdout, cmd.Stderr = c.env, c.out, &said
 	if c.in != nil {
 		cmd.Stdin = in
 	}

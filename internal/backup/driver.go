@@ -67,7 +67,9 @@ type UnpackOptions struct {
 	Memory  int64             // bytes for the tool to apply the redo log in; 0: 128 MiB
 
 	// Load runs SQL statements on a running server, which is empty: those of a
-	// dump.
+	// dump. Server and client need max_allowed_packet=1G, the server no
+	// transactions of its own, and if a dump of MySQL has GTIDs, they are those
+	// of the server afterwards.
 	Load func(ctx context.Context, sql io.Reader) error
 
 	Drivers []Driver // nil: Drivers()
@@ -82,9 +84,9 @@ const (
 
 // Drivers are those that there are.
 //
-// That of package backup/clone will be one of them: it comes behind this one,
+// That of package backup/clone will be one of them: it comes between these two,
 // and suits then takes it for MySQL from 8.0.17 on.
-func Drivers() []Driver { return []Driver{mariaBackup{}} }
+func Drivers() []Driver { return []Driver{mariaBackup{}, dumper{}} }
 
 // suits says which drivers are right for a server, the best first.
 func suits(s dbconn.Server) []string {

@@ -128,7 +128,7 @@ func (d mariaBackup) Take(ctx context.Context, s Source, parent *Manifest, w io.
 			return Taken{}, err
 		}
 	}
-	run := command{tool: t, args: takeArgs(c, parent), out: w, mark: "completed OK!"}
+	run := command{tool: t, args: takeArgs(c, parent), env: c.env(), out: w, mark: "completed OK!"}
 	if err := run.run(ctx); err != nil {
 		return Taken{}, err
 	}
@@ -261,7 +261,7 @@ func (d mariaBackup) Unpack(ctx context.Context, chain []Stream, dir string, o U
 	if u.extract.path, err = lookUp(o.Tools, "mbstream"); err != nil { // it does not tell its version
 		return err
 	}
-	if want := series(chain[0].Manifest.ServerVersion); series(u.prepare.version) != want {
+	if want := chain[0].Manifest.ServerVersion; series(u.prepare.version) != series(want) {
 		return fault.New(fault.Storage, fmt.Errorf("%s is for another series than the backup, %s", u.prepare.version, want), "install the one of the backup's version")
 	}
 	for i, s := range chain {
