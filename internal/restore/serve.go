@@ -38,33 +38,43 @@ func (r *runner) tell(s Step) {
 	}
 }
 
-// serve starts a private server on the target, brings it to the wanted state,
-// and stops it.
-func (r *runner) serve(ctx context.Context) (err error) {
+// serve brings the target to the wanted state, by a private server.
+func (r *runner) serve(ctx context.Context) error {
+	if r.j.State == Unpacking {
+		// A dump has the accounts, too: ours is made anew by the next start.
+		if err := r.with(ctx, r.load); err != nil {
+			return err
+		}
+	}
+	if err := r.with(ctx, r.goOn); err != nil {
+		return err
+	}
+	return r.finish()
+}
+
+// with does something with a private server on the target.
+func (r *runner) with(ctx context.Context, do func(context.Context, *server.Instance) error) error {
 	i, err := r.start(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() {
+	err = do(ctx, i)
+	return errors.Join(err, r.step("stop the server", 0, func() error {
 		// A canceled restore, too, leaves a clean data directory.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 		defer cancel()
-		err = errors.Join(err, i.Stop(ctx))
-		if err == nil {
-			err = r.finish()
-		}
-	}()
-	if r.j.State == Unpacking {
-		if err := r.load(ctx, i); err != nil {
-			return err
-		}
-	}
+		return i.Stop(ctx)
+	}))
+}
+
+// goOn brings what was unpacked to the wanted state.
+func (r *runner) goOn(ctx context.Context, i *server.Instance) error {
 	if r.rep.Plan.Leg != nil {
 		if err := r.step("replay the log", r.rep.Plan.LogBytes, func() error { return r.replay(ctx, i) }); err != nil {
 			return err
 		}
 	}
-	return r.step("say goodbye", 0, func() error { return dropAccount(ctx, i) })
+	return dropAccount(ctx, i)
 }
 
 // stopTime bounds a clean shutdown: it writes every dirty page.

@@ -1,0 +1,246 @@
+package restore_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/archive"
+	"github.com/lifeboat-db/lifeboat/internal/backup"
+	"github.com/lifeboat-db/lifeboat/internal/repository"
+	"github.com/lifeboat-db/lifeboat/internal/repository/store"
+	"github.com/lifeboat-db/lifeboat/internal/restore"
+	"github.com/lifeboat-db/lifeboat/internal/server"
+	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
+	"github.com/lifeboat-db/lifeboat/test/compare"
+)
+
+// world is a server whose log is archived all the time.
+type world struct {
+	t    *testing.T
+	d    server.Distribution
+	i    *server.Instance
+	repo *repository.Repository
+}
+
+func newWorld(t *testing.T, d server.Distribution) *world {
+	t.Helper()
+	args := []string{"--log-bin=bin", "--server-id=7"}
+	if d.Flavor == server.MySQL {
+		args = append(args, "--gtid-mode=ON", "--enforce-gtid-consistency=ON")
+	}
+	w := &world{t: t, d: d, i: servertest.Start(t, d, args...)}
+	var err error
+	w.repo, err = repository.Create(t.Context(), repository.Location{Name: "main", Options: store.Options{URL: filepath.Join(t.TempDir(), "r")}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.exec("CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY AUTO_INCREMENT, b VARCHAR(5000), UNIQUE (b(20)))")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- archive.Follow(ctx, archive.Options{Set: "s", DSN: w.i.DSN(""), Repository: w.repo, Flush: 20 * time.Millisecond, MaxWait: time.Second})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+func (w *world) exec(statements ...string) {
+	w.t.Helper()
+	servertest.Exec(w.t, servertest.Open(w.t, w.i, ""), statements...)
+}
+
+func (w *world) traffic(n int, tag string) {
+	w.t.Helper()
+	db := servertest.Open(w.t, w.i, "")
+	for k := range n {
+		servertest.Exec(w.t, db, fmt.Sprintf("INSERT INTO d.t (b) VALUES ('%s %d')", tag, k), fmt.Sprintf("UPDATE d.t SET b = CONCAT(b, '.') WHERE a = %d", k/2))
+		if k%40 == 20 {
+			servertest.Exec(w.t, db, "FLUSH BINARY LOGS", fmt.Sprintf("CREATE TABLE d.%s%d (x INT PRIMARY KEY)", tag, k), fmt.Sprintf("INSERT INTO d.%s%d VALUES (1),(2)", tag, k))
+		}
+	}
+}
+
+func (w *world) tools() map[string]string {
+	tools := map[string]string{}
+	for _, name := range []string{"mariadb-backup", "mbstream", "mysqldump", "mysql"} {
+		if path, err := w.d.Tool(name); err == nil {
+			tools[name] = path
+		}
+	}
+	return tools
+}
+
+func (w *world) backup(driver string, o backup.Options) backup.Manifest {
+	w.t.Helper()
+	o.Repositories, o.Set, o.Driver = []*repository.Repository{w.repo}, "s", driver
+	o.Source.DSN, o.Source.Tools = w.i.DSN(""), w.tools()
+	m, err := backup.Take(w.t.Context(), o)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return m
+}
+
+func (w *world) mysqld() string {
+	w.t.Helper()
+	path, err := w.d.Tool("mysqld")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return path
+}
+
+func (w *world) options(dir, until string) restore.Options {
+	return restore.Options{Repository: w.repo, Set: "s", Dir: dir, Until: until, Mysqld: w.mysqld(), Tools: w.tools(), Memory: 256 << 20}
+}
+
+func (w *world) restore(o restore.Options) *restore.Report {
+	w.t.Helper()
+	rep, err := restore.Run(w.t.Context(), o)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return rep
+}
+
+// archived waits until the archive has everything that the server has.
+func (w *world) archived() {
+	w.t.Helper()
+	db := servertest.Open(w.t, w.i, "")
+	servertest.Exec(w.t, db, "FLUSH BINARY LOGS")
+	logs, err := w.i.BinaryLogs(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for last := filepath.Base(logs[len(logs)-1]); ; time.Sleep(20 * time.Millisecond) {
+		l, err := archive.LoadServer(w.t.Context(), w.repo, "s", w.server())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if n := len(l.Files); n > 0 && l.Files[n-1].File == last {
+			return
+		}
+	}
+}
+
+func (w *world) server() string {
+	w.t.Helper()
+	logs, err := archive.Load(w.t.Context(), w.repo, "s")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if len(logs) == 0 {
+		return "none"
+	}
+	return logs[0].Server
+}
+
+// state is everything that a server holds.
+func state(t *testing.T, i *server.Instance) compare.State {
+	t.Helper()
+	s, err := compare.Take(t.Context(), servertest.Open(t, i, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// same checks that the restored directory, served by a server with nothing but
+// its own options, holds a state.
+func (w *world) same(dir string, want compare.State) {
+	w.t.Helper()
+	i, err := server.Start(w.t.Context(), w.d, server.Options{DataDir: dir, SkipNetworking: true})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	got := state(w.t, i)
+	if err := i.Stop(w.t.Context()); err != nil {
+		w.t.Error(err)
+	}
+	if diff := compare.Diff(want, got, "source", "restored", compare.AtMost); diff != "" {
+		w.t.Error(diff)
+	}
+}
+
+// drivers of a server, the quickest first.
+func drivers(d server.Distribution) []string {
+	if d.Flavor == server.MariaDB {
+		return []string{backup.MariaDBBackup, backup.Dump}
+	}
+	return []string{backup.Dump}
+}
+
+// TestRestore: from a backup that was taken while the server was written to, and
+// the log that was archived meanwhile, comes what the server held at any moment
+// that is asked for; and a restore that is done can be moved forward.
+func TestRestore(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+		for _, driver := range drivers(d) {
+			t.Run(driver, func(t *testing.T) {
+				w := newWorld(t, d)
+				w.traffic(50, "before")
+				stop := w.writing()
+				m := w.backup(driver, backup.Options{})
+				stop()
+				w.traffic(60, "middle")
+				middle := state(t, w.i)
+				at := w.moment()
+				w.traffic(50, "after")
+				end := state(t, w.i)
+				w.archived()
+
+				dir := filepath.Join(t.TempDir(), "data")
+				rep := w.restore(w.options(dir, at))
+				if !rep.Finished || rep.Plan.BackupIDs[0] != m.ID || rep.Replay == nil || rep.Replay.Transactions == 0 {
+					t.Errorf("%+v", rep)
+				}
+				w.same(dir, middle)
+				if rep = w.restore(w.options(dir, at)); !rep.Finished || len(rep.Steps) > 0 {
+					t.Errorf("done once more: %+v", rep)
+				}
+				rep = w.restore(w.options(dir, ""))
+				if !rep.Forward || !rep.Finished {
+					t.Errorf("%+v", rep)
+				}
+				w.same(dir, end)
+			})
+		}
+	})
+}
+
+// moment is a time between what has been committed and what will be.
+func (w *world) moment() string {
+	w.t.Helper()
+	time.Sleep(1100 * time.Millisecond) // MariaDB's commits have seconds
+	at := time.Now().UTC()
+	time.Sleep(1100 * time.Millisecond)
+	return at.Format(time.RFC3339Nano)
+}
+
+// writing writes until the returned function is called.
+func (w *world) writing() (stop func()) {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	done := make(chan error, 1)
+	go func() {
+		db, err := w.i.Open("")
+		for k := 0; err == nil && ctx.Err() == nil; k++ {
+			_, err = db.ExecContext(w.t.Context(), fmt.Sprintf("INSERT INTO d.t (b) VALUES ('writing %d')", k))
+		}
+		done <- err
+		db.Close()
+	}()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Error(err)
+		}
+	}
+}
