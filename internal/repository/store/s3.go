@@ -37,7 +37,7 @@ type S3 struct {
 	bucket string
 	prefix string // empty, or ends in a slash
 	asOf   time.Time
-	tries  int
+	tries  int           // negative: until the context ends
 	wait   time.Duration // the longest
 }
 
@@ -59,7 +59,7 @@ func openS3(ctx context.Context, bucket, prefix string, o Options) (*S3, error) 
 		return nil, err
 	}
 	s := &S3{client: client, bucket: bucket, prefix: prefix, asOf: o.AsOf, tries: o.Tries, wait: o.MaxWait}
-	if s.tries < 1 {
+	if s.tries == 0 {
 		s.tries = defaultTries
 	}
 	if s.wait <= 0 || s.wait > longestWait {
@@ -85,7 +85,7 @@ func (s *S3) try(ctx context.Context, op string, call func() error) error {
 			return nil
 		case ctx.Err() != nil:
 			return fmt.Errorf("%s: %w", op, ctx.Err())
-		case !transient(err) || n >= s.tries:
+		case !transient(err) || s.tries > 0 && n >= s.tries:
 			return explain(op, err)
 		}
 		select {

@@ -234,6 +234,16 @@ func TestS3GivesUp(t *testing.T) {
 	if asked.Load() != 4*5 {
 		t.Errorf("asked %d times", asked.Load())
 	}
+	asked.Store(0)
+	server.Break(func(w http.ResponseWriter, q *http.Request, next http.Handler) {
+		if asked.Add(1) < 30 {
+			storetest.Refuse(w, 503, "SlowDown")
+			return
+		}
+		next.ServeHTTP(w, q)
+	})
+	storetest.MustPut(t, place(t, server, func(o *store.Options) { o.Tries = -1 }), "x", nil)
+
 	ctx, cancel := context.WithCancel(t.Context())
 	patient := place(t, server, func(o *store.Options) { o.MaxWait = time.Minute })
 	server.Break(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {

@@ -110,7 +110,7 @@ type Options struct {
 	SecretKey string
 	PathStyle bool          // the bucket is in the path, not in the host name
 	CAFile    string        // PEM: certificates to trust beside the system's
-	Tries     int           // of one call; 0: 10
+	Tries     int           // of one call; 0: 10; negative: until its context ends
 	MaxWait   time.Duration // between two tries, at most a minute; 0: a minute
 	Stall     time.Duration // a try ends when nothing was sent or received for so long; 0: a minute
 
