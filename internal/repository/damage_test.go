@@ -153,6 +153,7 @@ func TestForged(t *testing.T) {
 		"rubbish behind":            append(slices.Clone(good), 'x'),
 		"a skippable frame":         slices.Concat(head, []byte{0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0}, body),
 		"without a checksum":        slices.Concat(head, frame(t, plain, zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true))),
+		"a first without":           slices.Concat(headOf(t, Header{Kind: "test", Encryption: "none", Size: 2000, SHA256: hexSum(slices.Concat(plain, plain))}), frame(t, plain, zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true)), body),
 		"not a single segment":      slices.Concat(head, frame(t, plain, zstd.WithSingleSegment(false))),
 		"a frame of more than 4 MB": slices.Concat(headOf(t, Header{Kind: "test", Encryption: "none", Size: maxFrame + 1, SHA256: hexSum(make([]byte, maxFrame+1))}), frame(t, make([]byte, maxFrame+1), zstd.WithSingleSegment(true))),
 		"another hash":              slices.Concat(headOf(t, Header{Kind: "test", Encryption: "none", Size: 1000, SHA256: hexSum(nil)}), body),

@@ -347,8 +347,8 @@ func TestS3Stalls(t *testing.T) {
 // TestS3Slow: a server that is slow, but goes on, is waited for.
 func TestS3Slow(t *testing.T) {
 	server := storetest.Fake(t)
-	s := place(t, server, func(o *store.Options) { o.Stall = 5 * time.Second; o.Tries = 1 })
-	data := storetest.Bytes(6, 20_000)
+	s := place(t, server, func(o *store.Options) { o.Stall = 500 * time.Millisecond; o.Tries = 5 })
+	data := storetest.Bytes(6, 30_000) // takes longer than a stall
 	storetest.MustPut(t, s, "x", data)
 	server.Break(func(w http.ResponseWriter, q *http.Request, next http.Handler) {
 		answer := httptest.NewRecorder()
@@ -356,7 +356,7 @@ func TestS3Slow(t *testing.T) {
 		for piece := range slices.Chunk(answer.Body.Bytes(), 1000) {
 			_, _ = w.Write(piece)
 			_ = http.NewResponseController(w).Flush()
-			time.Sleep(time.Millisecond)
+			time.Sleep(25 * time.Millisecond)
 		}
 	})
 	if got, err := s.Get(t.Context(), "x"); err != nil || !bytes.Equal(got, data) {
@@ -457,6 +457,10 @@ func TestS3AsOf(t *testing.T) {
 	storetest.MustPut(t, s, "kept", []byte("kept"))
 	storetest.MustPut(t, s, "deleted", []byte("deleted"))
 	storetest.MustPut(t, s, "again", []byte("one"))
+	storetest.MustPut(t, s, "brief", []byte("gone within its second"))
+	if err := s.Delete(t.Context(), "brief"); err != nil {
+		t.Fatal(err)
+	}
 	clock.Advance(time.Hour)
 	for _, name := range []string{"deleted", "again"} {
 		if err := s.Delete(t.Context(), name); err != nil {
@@ -480,7 +484,7 @@ func TestS3AsOf(t *testing.T) {
 		if got := storetest.Names(t, past, ""); len(got) != len(c.want) || !slices.IsSorted(got) {
 			t.Errorf("after %v: %q, want %v", c.when, got, c.want)
 		}
-		for _, name := range []string{"kept", "deleted", "again", "new"} {
+		for _, name := range []string{"kept", "deleted", "again", "new", "brief"} {
 			want, there := c.want[name]
 			got, err := past.Get(t.Context(), name)
 			if string(got) != want || there == errors.Is(err, fs.ErrNotExist) {
