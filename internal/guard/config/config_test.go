@@ -135,7 +135,7 @@ func TestReadable(t *testing.T) {
 		"":                                   "it is empty",
 		"# nothing\n":                        "it is empty",
 		"next_boot: disk\n":                  "version is missing",
-		"versoin: 1\n":                       "line 1: unknown key versoin",
+		"verzion: 1\n":                       "line 1: unknown key verzion",
 		"version: 1\nbackup: {max_age: 26}":  "line 2: `26` is no time: write 90s",
 		"version: 1\nrequests: {signed: on}": "line 2: unknown key signed",
 	} {
