@@ -126,6 +126,11 @@ func usable(all []backup.Manifest, id string, stop replay.Stop) (list []backup.M
 	}
 }
 
+// serverSpace is what a server takes beside its data when it starts, in bytes:
+// redo log (48 MiB as package server sets it, 100 MiB on MySQL), undo and
+// temporary tablespaces.
+const serverSpace = 256 << 20
+
 func (p *Plan) from(inv Inventory, m backup.Manifest, stop replay.Stop) error {
 	chain, err := backup.Chain(inv.Backups, m.ID)
 	if err != nil {
@@ -138,6 +143,7 @@ func (p *Plan) from(inv Inventory, m backup.Manifest, stop replay.Stop) error {
 		p.Warnings = append(p.Warnings, b.Warnings...)
 		p.SpaceNeeded += max(b.DataBytes, b.PlainBytes)
 	}
+	p.SpaceNeeded += serverSpace
 	p.Base = Base{Server: m.Server, File: m.File, Offset: m.Offset, GTIDs: m.GTIDs, Flavor: m.Flavor, At: m.Finished}
 	return p.chooseLog(inv.Logs, stop)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -23,7 +24,10 @@ type world struct {
 	d    server.Distribution
 	i    *server.Instance
 	repo *repository.Repository
+	url  string // the repository's directory
 }
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
 func newWorld(t *testing.T, d server.Distribution) *world {
 	t.Helper()
@@ -31,9 +35,9 @@ func newWorld(t *testing.T, d server.Distribution) *world {
 	if d.Flavor == server.MySQL {
 		args = append(args, "--gtid-mode=ON", "--enforce-gtid-consistency=ON")
 	}
-	w := &world{t: t, d: d, i: servertest.Start(t, d, args...)}
+	w := &world{t: t, d: d, i: servertest.Start(t, d, args...), url: filepath.Join(t.TempDir(), "r")}
 	var err error
-	w.repo, err = repository.Create(t.Context(), repository.Location{Name: "main", Options: store.Options{URL: filepath.Join(t.TempDir(), "r")}}, nil)
+	w.repo, err = repository.Create(t.Context(), repository.Location{Name: "main", Options: store.Options{URL: w.url}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -102,9 +102,23 @@ func (r *runner) start(ctx context.Context) (i *server.Instance, err error) {
 	err = r.step("start a private server", 0, func() error {
 		i, err = server.Start(ctx, r.dist, server.Options{DataDir: r.w.target, Args: append(args, r.ServerArgs...), SkipNetworking: true,
 			User: account, Password: r.j.Password, Timeout: startTime})
-		return err
+		return r.whyNotStarted(err)
 	})
 	return i, err
+}
+
+// whyNotStarted: a server that ends for want of space says so in many ways, in
+// its error log.
+func (r *runner) whyNotStarted(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, sign := range []string{"error 28", "rror: 28", "rrno: 28", "o space left", "isk is full", "OS errno 28"} {
+		if strings.Contains(err.Error(), sign) {
+			return fault.New(fault.NoSpace, fmt.Errorf("restore: %w", err), "free some space, then run it again")
+		}
+	}
+	return fmt.Errorf("restore: %w", err)
 }
 
 // startTime bounds a server's start: it applies what is left of the redo log.

@@ -1,0 +1,223 @@
+package restore_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lifeboat-db/lifeboat/internal/backup"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/repository"
+	"github.com/lifeboat-db/lifeboat/internal/restore"
+	"github.com/lifeboat-db/lifeboat/internal/server"
+	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
+)
+
+// prepared is a world with a backup and a log behind it.
+func prepared(t *testing.T, flavor server.Flavor, driver string) *world {
+	t.Helper()
+	w := newWorld(t, servertest.Of(t, flavor))
+	w.traffic(30, "before")
+	w.backup(driver, backup.Options{})
+	w.traffic(60, "after")
+	w.archived()
+	return w
+}
+
+// TestInterrupted: a restore that ends at the beginning of any of its steps goes
+// on by the same command, and comes to the same.
+func TestInterrupted(t *testing.T) {
+	for flavor, driver := range map[server.Flavor]string{server.MariaDB: backup.MariaDBBackup, server.MySQL: backup.Dump} {
+		t.Run(string(flavor), func(t *testing.T) {
+			w := prepared(t, flavor, driver)
+			want := state(t, w.i)
+			for n := 1; ; n++ {
+				dir := filepath.Join(t.TempDir(), "data")
+				name, err := w.interrupt(dir, n)
+				if err == nil {
+					if n < 5 {
+						t.Errorf("a restore has %d steps", n-1)
+					}
+					return
+				}
+				t.Logf("interrupted at %q: %v", name, err)
+				rep := w.restore(w.options(dir, ""))
+				if !rep.Finished || !rep.Resumed {
+					t.Errorf("interrupted at %q, then %+v", name, rep)
+				}
+				w.same(dir, want)
+			}
+		})
+	}
+}
+
+// interrupt restores up to the beginning of step n.
+func (w *world) interrupt(dir string, n int) (name string, err error) {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	defer cancel()
+	o := w.options(dir, "")
+	o.Step = func(s restore.Step) {
+		if s.Seconds > 0 {
+			return
+		}
+		if n--; n == 0 {
+			name = s.Name
+			cancel()
+		}
+	}
+	_, err = restore.Run(ctx, o)
+	return name, err
+}
+
+// TestRefused: what must not be written to is not written to.
+func TestRefused(t *testing.T) {
+	w := prepared(t, server.MariaDB, backup.MariaDBBackup)
+	full := t.TempDir()
+	if err := os.WriteFile(filepath.Join(full, "ibdata1"), []byte("somebody's"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	running := servertest.Start(t, w.d)
+	for name, c := range map[string]struct {
+		change func(o *restore.Options)
+		class  fault.Class
+		says   string
+	}{
+		"a directory with somebody's data": {func(o *restore.Options) { o.Dir = full }, fault.Refused, "not empty"},
+		"the directory of a live server":   {func(o *restore.Options) { o.Dir = running.DataDir() }, fault.Refused, "not empty"},
+		"no directory":                     {func(o *restore.Options) { o.Dir = "" }, fault.Usage, "missing"},
+		"no server program":                {func(o *restore.Options) { o.Mysqld = "/bin/false" }, fault.Usage, "--mysqld"},
+		"before every backup":              {func(o *restore.Options) { o.Until = "2001-01-01T00:00:00Z" }, fault.Gap, "every backup was finished after"},
+		"after the end of the log":         {func(o *restore.Options) { o.Until = "2101-01-01T00:00:00Z" }, fault.Gap, ""},
+		"a time without a zone":            {func(o *restore.Options) { o.Until = "2026-01-01 00:00:00" }, fault.Usage, "zone"},
+		"a backup that is not there":       {func(o *restore.Options) { o.Backup = "x" }, fault.Gap, "not there"},
+		"a set that is not there":          {func(o *restore.Options) { o.Set = "other" }, fault.Gap, "no backup"},
+	} {
+		o := w.options(filepath.Join(t.TempDir(), "data"), "")
+		c.change(&o)
+		_, err := restore.Run(t.Context(), o)
+		if fault.ClassOf(err) != c.class || err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v (class %d), want class %d, %q", name, err, fault.ClassOf(err), c.class, c.says)
+		}
+	}
+	if text, err := os.ReadFile(filepath.Join(full, "ibdata1")); err != nil || string(text) != "somebody's" {
+		t.Errorf("%q %v", text, err)
+	}
+}
+
+// TestTwoAtOnce: a second restore into the same directory is told to wait, and
+// one to another moment is not mixed with an unfinished one.
+func TestTwoAtOnce(t *testing.T) {
+	w := prepared(t, server.MariaDB, backup.MariaDBBackup)
+	dir := filepath.Join(t.TempDir(), "data")
+	o := w.options(dir, "")
+	var second error
+	ctx, cancel := context.WithCancel(t.Context())
+	o.Step = func(s restore.Step) {
+		if s.Name == "start a private server" {
+			_, second = restore.Run(t.Context(), w.options(dir, ""))
+			cancel()
+		}
+	}
+	if _, err := restore.Run(ctx, o); err == nil {
+		t.Fatal("it went on")
+	}
+	if fault.ClassOf(second) != fault.Busy {
+		t.Errorf("a second one: %v", second)
+	}
+	if _, err := restore.Run(t.Context(), w.options(dir, "2026-01-01T00:00:00Z")); fault.ClassOf(err) != fault.Usage || !strings.Contains(err.Error(), "unfinished") {
+		t.Errorf("to another moment: %v", err)
+	}
+}
+
+// TestDamage: an object that is not what was written ends the restore, with its
+// name and nothing restored.
+func TestDamage(t *testing.T) {
+	w := prepared(t, server.MariaDB, backup.MariaDBBackup)
+	for _, what := range []string{"backups", "logs"} {
+		var names []string
+		for e, err := range w.repo.List(t.Context(), "s/"+what+"/") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(e.Name, "closed") && !strings.Contains(e.Name, "manifest") {
+				names = append(names, e.Name)
+			}
+		}
+		victim := filepath.Join(w.url, names[len(names)/2])
+		whole, err := os.ReadFile(victim)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range map[string][]byte{"a bit": flip(whole), "cut off": whole[:len(whole)-1], "empty": {}} {
+			if err := replace(victim, text); err != nil {
+				t.Fatal(err)
+			}
+			dir := filepath.Join(t.TempDir(), "data")
+			_, err := restore.Run(t.Context(), w.options(dir, ""))
+			if fault.ClassOf(err) != fault.VerifyFailed || !errors.Is(err, repository.ErrDamaged) || !strings.Contains(err.Error(), filepath.Base(victim)) {
+				t.Errorf("%s: %s: %v", what, name, err)
+			}
+		}
+		if err := replace(victim, whole); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func flip(whole []byte) []byte {
+	text := append([]byte(nil), whole...)
+	text[len(text)/2] ^= 4
+	return text
+}
+
+// replace changes a file that is only readable.
+func replace(path string, text []byte) error {
+	return errors.Join(os.Remove(path), os.WriteFile(path, text, 0o600))
+}
+
+// TestFullDisk: a target that is too small is told before anything is written;
+// one that becomes full ends with its own code, and the restore goes on when
+// there is space.
+func TestFullDisk(t *testing.T) {
+	w := prepared(t, server.MariaDB, backup.MariaDBBackup)
+	want := state(t, w.i)
+	mnt := t.TempDir()
+	if err := unix.Mount("tmpfs", mnt, "tmpfs", 0, "size=8m"); err != nil {
+		t.Fatalf("mount (this test needs root): %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(mnt, unix.MNT_DETACH) })
+	dir := filepath.Join(mnt, "data")
+	if _, err := restore.Run(t.Context(), w.options(dir, "")); fault.ClassOf(err) != fault.NoSpace {
+		t.Errorf("8 MiB: %v", err)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the target has been made")
+	}
+	plan := w.restore(restore.Options{Repository: w.repo, Set: "s", Dir: dir, PlanOnly: true}).Plan
+	if err := unix.Mount("", mnt, "", unix.MS_REMOUNT, "size="+itoa(plan.SpaceNeeded+1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	// Somebody else takes the space meanwhile.
+	o := w.options(dir, "")
+	hog := filepath.Join(mnt, "hog")
+	o.Step = func(s restore.Step) {
+		if s.Name == "unpack the backup" && s.Seconds == 0 {
+			_ = os.WriteFile(hog, make([]byte, plan.SpaceNeeded/2), 0o600)
+		}
+	}
+	if _, err := restore.Run(t.Context(), o); fault.ClassOf(err) != fault.NoSpace {
+		t.Errorf("full meanwhile: %v (class %d)", err, fault.ClassOf(err))
+	}
+	if err := errors.Join(os.Remove(hog), unix.Mount("", mnt, "", unix.MS_REMOUNT, "size=1g")); err != nil {
+		t.Fatal(err)
+	}
+	if rep := w.restore(w.options(dir, "")); !rep.Finished {
+		t.Errorf("%+v", rep)
+	}
+	w.same(dir, want)
+}
