@@ -207,7 +207,7 @@ func TestFullDisk(t *testing.T) {
 	hog := filepath.Join(mnt, "hog")
 	o.Step = func(s restore.Step) {
 		if s.Name == "unpack the backup" && s.Seconds == 0 {
-			_ = os.WriteFile(hog, make([]byte, plan.SpaceNeeded/2), 0o600)
+			_ = os.WriteFile(hog, make([]byte, plan.SpaceNeeded-40<<20), 0o600)
 		}
 	}
 	if _, err := restore.Run(t.Context(), o); fault.ClassOf(err) != fault.NoSpace {
