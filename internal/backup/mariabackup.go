@@ -322,19 +322,24 @@ func (u *unpacking) apply(ctx context.Context, more ...string) error {
 	return command{tool: u.prepare, args: args, mark: "completed OK!"}.run(ctx)
 }
 
-// tidy removes what is the tool's own. backup-my.cnf stays: it has the options
-// without which a server cannot use the files, such as innodb_page_size.
+// tidy removes what is the tool's own, and the links to files elsewhere.
+//
+// A table with a DATA DIRECTORY has a NAME.isl, which says where its file was on
+// the source. The tool has put the file into dir. With the link a server that is
+// started here, on the source's host, would open the source's own file; without
+// it, it takes the one in dir (10.11 and 11.8).
+//
+// backup-my.cnf stays: it has the options without which a server cannot use the
+// files, such as innodb_page_size.
 func (u *unpacking) tidy() error {
-	for _, pattern := range []string{"xtrabackup_*", "mariadb_backup_*"} {
-		own, err := filepath.Glob(filepath.Join(u.dir, pattern))
-		if err != nil {
+	return filepath.WalkDir(u.dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
 			return err
 		}
-		for _, path := range own {
-			if err := os.Remove(path); err != nil {
-				return err
-			}
+		own := filepath.Dir(path) == u.dir && (strings.HasPrefix(e.Name(), "xtrabackup_") || strings.HasPrefix(e.Name(), "mariadb_backup_"))
+		if own || filepath.Ext(path) == ".isl" {
+			return os.Remove(path)
 		}
-	}
-	return nil
+		return nil
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
@@ -50,8 +51,8 @@ func (o *Options) Validate() error {
 	if len(o.Repositories) == 0 {
 		return fault.Usagef("no repository")
 	}
-	if err := store.CheckName(o.Set); err != nil {
-		return fault.Usagef("set %w", err)
+	if err := store.CheckName(o.Set); err != nil || strings.Contains(o.Set, "/") {
+		return fault.Usagef("set %.100q: its name has letters, digits and . _ = + -", o.Set)
 	}
 	if o.PartBytes < 0 || o.PartBytes > repository.MaxPlain {
 		return fault.Usagef("parts of %d bytes: they have at most %d", o.PartBytes, repository.MaxPlain)

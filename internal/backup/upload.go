@@ -38,6 +38,7 @@ type lane struct {
 	repo     *repository.Repository
 	prefix   string // the backup's folder
 	patience time.Duration
+	inline   int // parts in the manifest, and in each list: inlineParts
 
 	mu    sync.Mutex
 	parts []Part // part n at n-1; complete once all puts are done
@@ -50,7 +51,7 @@ func newUpload(ctx context.Context, t *taking) *upload {
 		u.free <- nil // made when it is needed
 	}
 	for _, r := range t.Repositories {
-		u.lanes = append(u.lanes, &lane{repo: r, prefix: folder(t.Set, t.id), patience: t.Patience})
+		u.lanes = append(u.lanes, &lane{repo: r, prefix: folder(t.Set, t.id), patience: t.Patience, inline: inlineParts})
 	}
 	return u
 }
@@ -159,8 +160,8 @@ func (l *lane) seal(ctx context.Context, m Manifest) (Manifest, error) {
 		return Manifest{}, err
 	}
 	short := m
-	short.Parts = m.Parts[:min(len(m.Parts), inlineParts)]
-	for chunk := range slices.Chunk(m.Parts[len(short.Parts):], inlineParts) {
+	short.Parts = m.Parts[:min(len(m.Parts), l.inline)]
+	for chunk := range slices.Chunk(m.Parts[len(short.Parts):], l.inline) {
 		prefix := fmt.Sprintf("%sparts-%06d", l.prefix, len(short.PartLists)+1)
 		name, _, err := l.put(ctx, prefix, kindParts, listMeta{m.ID, chunk}, nil)
 		if err != nil {
