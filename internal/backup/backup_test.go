@@ -2,9 +2,12 @@ package backup_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/lifeboat-db/lifeboat/internal/backup"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/repository"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
@@ -17,7 +20,7 @@ func TestFullAndIncrements(t *testing.T) {
 		if d.Flavor != server.MariaDB {
 			return
 		}
-		kinds(t, func(t *testing.T, r *repository.Repository) {
+		kinds(t, d, func(t *testing.T, r *repository.Repository) {
 			source := start(t, d, false)
 			w := write(t, source, false)
 			o := options(t, source, "", r)
@@ -59,4 +62,81 @@ func checkChain(t *testing.T, r *repository.Repository, taken []backup.Manifest)
 			t.Errorf("%+v does not go on from %+v", m, taken[i-1])
 		}
 	}
+}
+
+// TestFilesElsewhere: a table whose file is outside the data directory is
+// unpacked into it, also from an increment, and a server on the same host leaves
+// the source's file alone.
+func TestFilesElsewhere(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+		if d.Flavor != server.MariaDB {
+			return
+		}
+		source, far := start(t, d, true), t.TempDir()
+		db := servertest.Open(t, source, "shop")
+		servertest.Exec(t, db, "CREATE TABLE far (a INT PRIMARY KEY) DATA DIRECTORY='"+far+"'", "INSERT INTO far VALUES (1)")
+		r := newRepository(t, t.TempDir())
+		o := options(t, source, "", r)
+		take(t, o)
+		servertest.Exec(t, db, "INSERT INTO far VALUES (2)", "CREATE TABLE far2 (a INT PRIMARY KEY) DATA DIRECTORY='"+far+"'", "INSERT INTO far2 VALUES (3)")
+		o.Incremental = true
+		m := take(t, o)
+		target := restore(t, d, r, m.ID)
+		same(t, source, target)
+		servertest.Exec(t, servertest.Open(t, target, "shop"), "DELETE FROM far", "DELETE FROM far2")
+		if err := target.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := source.Kill(); err != nil { // so that it reads its files anew
+			t.Fatal(err)
+		}
+		if err := source.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		db = servertest.Open(t, source, "shop")
+		if got := column(t, db, "SELECT a FROM far UNION ALL SELECT a FROM far2 ORDER BY a"); len(got) != 3 {
+			t.Errorf("the source's rows are %q", got)
+		}
+		for _, name := range []string{"far", "far2"} {
+			if _, err := os.Stat(filepath.Join(target.DataDir(), "shop", name+".ibd")); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// TestRestoredServer: an increment is refused if the server is not at or beyond
+// the state of the parent any more; another server of the set has no parent.
+func TestRestoredServer(t *testing.T) {
+	d := servertest.Of(t, server.MariaDB)
+	source := start(t, d, true)
+	r := newRepository(t, t.TempDir())
+	o := options(t, source, "", r)
+	old := take(t, o)
+	write(t, source, true).end()
+	take(t, o)
+
+	chain, err := backup.Chain(list(t, r), old.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := backup.Unpack(t.Context(), r, chain, dir, backup.UnpackOptions{Tools: o.Source.Tools}); err != nil {
+		t.Fatal(err)
+	}
+	restored := servertest.StartWith(t, d, server.Options{DataDir: dir, Args: []string{"--log-bin=bin", "--server-id=7"}})
+	o = options(t, restored, "", r)
+	o.Incremental = true
+	_, err = backup.Take(t.Context(), o)
+	wantClass(t, err, fault.Failed, "not what it was", "take a full one")
+	if !errors.Is(err, backup.ErrNoParent) {
+		t.Errorf("%v", err)
+	}
+	o.Parent = "20200101T000000Z-000000"
+	_, err = backup.Take(t.Context(), o)
+	wantClass(t, err, fault.Failed, o.Parent, "no backup to go on from")
+	o.Parent = ""
+	servertest.Exec(t, servertest.Open(t, restored, ""), "SET GLOBAL server_id = 8")
+	_, err = backup.Take(t.Context(), o)
+	wantClass(t, err, fault.Failed, "mariadb-8", "it is of server mariadb-7")
 }

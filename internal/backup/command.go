@@ -90,8 +90,8 @@ type command struct {
 	in   io.Reader
 	out  io.Writer
 
-	// mark, if any, has to be in the last line that it writes to its standard error,
-	// beside exit code 0.
+	// mark is what it has to say last on its standard error, beside exit code 0;
+	// empty: anything.
 	mark string
 }
 
@@ -116,7 +116,7 @@ func (c command) run(ctx context.Context) error {
 		return fmt.Errorf("%s: %w%s", name, err, said.quote())
 	case c.in != nil && in.err == nil:
 		return fmt.Errorf("%s: it has not read all of its input%s", name, said.quote())
-	case !strings.Contains(said.last(), c.mark):
+	case !strings.HasSuffix(said.last(), c.mark):
 		return fmt.Errorf("%s: exit code 0, but it does not say %q%s", name, c.mark, said.quote())
 	}
 	return nil

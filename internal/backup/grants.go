@@ -36,7 +36,7 @@ func checkGrants(ctx context.Context, db *sql.DB, wanted ...string) error {
 	return nil
 }
 
-var globalGrant = regexp.MustCompile("^GRANT (.*) ON \\*\\.\\* TO ")
+var globalGrant = regexp.MustCompile(`^GRANT (.*) ON \*\.\* TO `)
 
 // missingGrants are those wanted that no line of SHOW GRANTS has.
 func missingGrants(lines, wanted []string) (missing []string) {
