@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lifeboat-db/lifeboat/internal/config"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
 	"github.com/lifeboat-db/lifeboat/internal/ui"
@@ -84,8 +85,8 @@ func runReplay(ctx context.Context, o *replayOptions, out io.Writer) error {
 		return &fault.Error{Class: fault.Usage, Err: fmt.Errorf("--mode %q: this version knows net-change only", o.mode)}
 	}
 	if o.defaultsFile != "" {
-		if o.Target, err = targetFromDefaults(o.defaultsFile, o.Target); err != nil {
-			return err
+		if o.Target, err = config.WithDefaults(o.Target, o.defaultsFile); err != nil {
+			return fmt.Errorf("--target with --defaults-file: %w", err)
 		}
 	}
 	o.Progress = replay.NewProgress()

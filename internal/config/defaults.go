@@ -1,8 +1,9 @@
-package main
+package config
 
 import (
 	"bufio"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 
@@ -11,37 +12,40 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 )
 
-// targetFromDefaults builds a data source name from the [client] group of an
-// option file, as MySQL's own tools read it. Parts that the DSN given on the
-// command line names win.
-func targetFromDefaults(path, dsn string) (string, error) {
+// WithDefaults completes a data source name from the [client] and [lifeboat]
+// groups of an option file, as MySQL's own tools read it: user, password, and,
+// if there is no data source name, socket or host and port. What the data
+// source name says wins.
+func WithDefaults(dsn, path string) (string, error) {
 	opts, err := readDefaults(path)
 	if err != nil {
-		return "", &fault.Error{Class: fault.Storage, Err: fmt.Errorf("--defaults-file: %w", err), Hint: "check the name of the file and whether this user may read it"}
+		return "", fault.New(fault.Storage, fmt.Errorf("option file: %w", err), "check the name of the file and whether this user may read it")
 	}
+	address := dsn == "" || dsn == "/"
 	if dsn == "" {
 		dsn = "/"
 	}
 	cfg, err := mysql.ParseDSN(dsn)
 	if err != nil {
-		return "", &fault.Error{Class: fault.Usage, Err: fmt.Errorf("--target %w", err)}
+		return "", fault.Usagef("data source name: %w", err)
 	}
-	if cfg.User == "" {
-		cfg.User = opts["user"]
-	}
-	if cfg.Passwd == "" {
-		cfg.Passwd = opts["password"]
-	}
-	if dsn == "/" && opts["socket"] != "" {
+	orElse(&cfg.User, opts["user"])
+	orElse(&cfg.Passwd, opts["password"])
+	switch {
+	case address && opts["socket"] != "":
 		cfg.Net, cfg.Addr = "unix", opts["socket"]
-	} else if dsn == "/" && opts["host"] != "" {
+	case address && opts["host"] != "":
 		port := opts["port"]
-		if port == "" {
-			port = "3306"
-		}
-		cfg.Net, cfg.Addr = "tcp", opts["host"]+":"+port
+		orElse(&port, "3306")
+		cfg.Net, cfg.Addr = "tcp", net.JoinHostPort(opts["host"], port)
 	}
 	return cfg.FormatDSN(), nil
+}
+
+func orElse(text *string, otherwise string) {
+	if *text == "" {
+		*text = otherwise
+	}
 }
 
 func readDefaults(path string) (map[string]string, error) {
