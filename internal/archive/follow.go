@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/repository"
 	"github.com/lifeboat-db/lifeboat/internal/stream"
 )
@@ -25,6 +26,9 @@ type Options struct {
 	// MaxWait is the longest time between two attempts after a failure. Zero: a
 	// minute.
 	MaxWait time.Duration
+	// Grace is how long what has been received may take to be stored after the
+	// context has ended. Zero: 30 s.
+	Grace time.Duration
 
 	Listener Listener
 }
@@ -54,12 +58,14 @@ const (
 	defaultSegment = 8 << 20
 	maxSegment     = 48 << 20 // fits an object whatever it is
 	defaultMaxWait = time.Minute
+	defaultGrace   = 30 * time.Second
 )
 
 func (o *Options) setDefaults() error {
 	orElse(&o.Flush, defaultFlush)
 	orElse(&o.SegmentBytes, defaultSegment)
 	orElse(&o.MaxWait, defaultMaxWait)
+	orElse(&o.Grace, defaultGrace)
 	if o.SegmentBytes < 1 || o.SegmentBytes > maxSegment {
 		return fmt.Errorf("archive: segments of %d bytes: it takes 1 to %d", o.SegmentBytes, maxSegment)
 	}
@@ -76,21 +82,27 @@ func orElse[T comparable](v *T, otherwise T) {
 // Follow archives one server's log into one repository until the context ends,
 // whatever happens meanwhile: a server that is down or moves, a repository that
 // does not answer. It goes on where the repository's own content ends. The
-// error is about options that can never work.
+// error is about options that can never work, or says that something that was
+// received could not be stored (fault.Interrupted): it is still on the server.
 func Follow(ctx context.Context, o Options) error {
 	if err := o.setDefaults(); err != nil {
 		return err
 	}
 	wait := o.MaxWait / 64
 	var other otherFile
+	var lost *unstored
 	for {
 		began := time.Now()
-		err := (&follower{Options: o, other: other.id}).once(ctx)
+		f := &follower{Options: o, other: other.id}
+		err := f.once(ctx)
 		if e := (*otherFile)(nil); errors.As(err, &e) {
 			other = *e
 		}
+		if !errors.As(err, &lost) && f.batches != nil { // it was received again, and stored
+			lost = nil
+		}
 		if ctx.Err() != nil {
-			return nil
+			return lost.orNil()
 		}
 		if time.Since(began) > o.MaxWait { // it went well for a while
 			wait = o.MaxWait / 64
@@ -100,11 +112,25 @@ func Follow(ctx context.Context, o Options) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return lost.orNil()
 		case <-time.After(wait):
 		}
 		wait = min(2*wait, o.MaxWait)
 	}
+}
+
+// unstored is the error of a connection that has received bytes that are not
+// stored.
+type unstored struct{ error }
+
+func (e *unstored) Unwrap() error { return e.error }
+
+func (e *unstored) orNil() error {
+	if e == nil {
+		return nil
+	}
+	return fault.New(fault.Interrupted, fmt.Errorf("archive: not all that was received is stored: %w", e.error),
+		"run it again: it goes on where the repository ends, if the server still has its log")
 }
 
 // follower is one connection's life.
@@ -142,8 +168,13 @@ func (f *follower) once(ctx context.Context) error {
 	if from.at.File == "" {
 		return errors.New("archive: the server has no binary log: log_bin is off, or there is no file yet")
 	}
-	// Both ends of the channel end with the context.
-	ctx, cancel := context.WithCancelCause(ctx)
+	return f.follow(ctx, from)
+}
+
+// follow receives and stores until one of them fails or the context ends. What
+// has been received by then is stored, all the same: the server may be gone.
+func (f *follower) follow(asked context.Context, from resume) error {
+	ctx, cancel := context.WithCancelCause(asked)
 	defer cancel(nil)
 	s, err := stream.Open(ctx, stream.Options{DSN: f.DSN, From: from.at})
 	if err != nil {
@@ -154,21 +185,65 @@ func (f *follower) once(ctx context.Context) error {
 		f.Listener.Connected(f.server, from.at)
 	}
 	f.batches = make(chan batch, 1)
-	var work sync.WaitGroup
-	work.Go(func() {
-		if err := f.store(ctx); err != nil {
-			cancel(err)
-			_ = s.Close()
-		}
+	storing, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer end(nil)
+	var clock, stored sync.WaitGroup
+	stored.Go(func() { f.grace(asked, storing, end) })
+	stored.Go(func() {
+		err := f.store(storing)
+		end(err)
+		cancel(err)
+		_ = s.Close()
 	})
-	work.Go(func() { f.clock(ctx) })
-	err = f.receive(ctx, s, from)
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause
-	}
+	clock.Go(func() { f.clock(ctx, storing) })
+	err = f.receive(storing, s, from)
 	cancel(err)
-	work.Wait()
+	clock.Wait() // nobody else fills the channel now
+	f.finish(storing)
+	stored.Wait()
+	if failed := context.Cause(storing); !errors.Is(failed, errStored) {
+		return &unstored{failed}
+	}
 	return err
+}
+
+// errStored ends storing when there is nothing left to store.
+var errStored = errors.New("everything is stored")
+
+// errGrace ends storing when it takes too long after the requested end.
+var errGrace = errors.New("it has taken too long")
+
+// grace waits for the requested end, and then bounds storing.
+func (f *follower) grace(asked, storing context.Context, end context.CancelCauseFunc) {
+	select {
+	case <-storing.Done():
+		return
+	case <-asked.Done():
+	}
+	select {
+	case <-storing.Done():
+	case <-time.After(f.Grace):
+		end(errGrace)
+	}
+}
+
+// finish hands out what is pending, and says that it is the last.
+func (f *follower) finish(storing context.Context) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hand(storing, f.builder.cut())
+	close(f.batches)
+}
+
+// hand gives batches to who stores them; if storing has ended they are lost.
+func (f *follower) hand(storing context.Context, batches []batch) {
+	for _, b := range batches {
+		select {
+		case f.batches <- b:
+		case <-storing.Done():
+			return
+		}
+	}
 }
 
 func (f *follower) alarm(at, why string) {
@@ -178,9 +253,9 @@ func (f *follower) alarm(at, why string) {
 }
 
 // receive fills the builder until the stream ends.
-func (f *follower) receive(ctx context.Context, s *stream.Stream, from resume) error {
+func (f *follower) receive(storing context.Context, s *stream.Stream, from resume) error {
 	f.builder.server = f.server
-	for {
+	for storing.Err() == nil {
 		p, err := s.Next()
 		if err != nil {
 			return err
@@ -189,14 +264,9 @@ func (f *follower) receive(ctx context.Context, s *stream.Stream, from resume) e
 		if err != nil {
 			return err
 		}
-		for _, b := range out {
-			select {
-			case f.batches <- b:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
+		f.hand(storing, out)
 	}
+	return context.Cause(storing)
 }
 
 // take puts a piece into the builder, and returns what is to be stored now.
@@ -227,7 +297,7 @@ func (f *follower) take(s *stream.Stream, p stream.Piece, from resume) (out []ba
 }
 
 // clock stores what has waited long enough.
-func (f *follower) clock(ctx context.Context) {
+func (f *follower) clock(ctx, storing context.Context) {
 	tick := time.NewTicker(max(f.Flush/4, time.Millisecond))
 	defer tick.Stop()
 	for {
@@ -235,33 +305,31 @@ func (f *follower) clock(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			f.flush(ctx, now)
+			f.flush(storing, now)
 		}
 	}
 }
 
-func (f *follower) flush(ctx context.Context, now time.Time) {
+func (f *follower) flush(storing context.Context, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.batches) == cap(f.batches) || len(f.builder.data) == 0 || now.Sub(f.builder.since) < f.Flush {
 		return // there is enough to store, or nothing, or not yet
 	}
-	for _, b := range f.builder.cut() {
-		select {
-		case f.batches <- b:
-		case <-ctx.Done():
-			return
-		}
-	}
+	f.hand(storing, f.builder.cut())
 }
 
-// store puts batches into the repository, one after the other.
+// store puts batches into the repository, one after the other, to the last. It
+// never returns nil.
 func (f *follower) store(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case b := <-f.batches:
+			return context.Cause(ctx)
+		case b, ok := <-f.batches:
+			if !ok {
+				return errStored
+			}
 			if err := f.put(ctx, b); err != nil {
 				return err
 			}
