@@ -41,6 +41,10 @@ type Listener struct {
 	Closed    func(Summary)
 	Alarm     func(Alarm)
 	Waiting   func(err error, again time.Duration) // after a failure
+
+	// ServerAt tells where the server's log ends, on which Run keeps an eye. It
+	// is called beside the others, at the same time.
+	ServerAt func(binlog.Position)
 }
 
 // Alarm is something that no new attempt will mend.

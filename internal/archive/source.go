@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
-	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 )
 
@@ -25,23 +24,13 @@ type source struct {
 
 // ask asks a server who it is and which files it has.
 func ask(ctx context.Context, dsn string) (s source, err error) {
-	cfg, err := dbconn.Config(dsn)
-	if err != nil {
-		return s, fault.New(fault.Usage, fmt.Errorf("archive: %w", err), "")
-	}
-	db, err := dbconn.Open(cfg)
-	if err != nil {
-		return s, fmt.Errorf("archive: %w", err)
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	who, err := dbconn.Identify(ctx, db)
-	if err != nil {
-		return s, fmt.Errorf("archive: %w", err)
-	}
-	if s.Server, err = ServerName(ctx, db, who); err != nil {
-		return s, err
-	}
-	s.Files, err = files(ctx, db)
+	err = withServer(ctx, dsn, func(db *sql.DB, who dbconn.Server) error {
+		if s.Server, err = ServerName(ctx, db, who); err != nil {
+			return err
+		}
+		s.Files, err = files(ctx, db)
+		return err
+	})
 	return s, err
 }
 

@@ -1,0 +1,111 @@
+package archive
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/dbconn"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
+	"github.com/lifeboat-db/lifeboat/internal/stream"
+)
+
+// watch asks a server again and again where its log ends, beside the streams:
+// one that stands still does not say so itself. A server that does not answer
+// is the followers' to tell.
+func watch(ctx context.Context, dsn string, every time.Duration, tell func(binlog.Position)) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		_ = withServer(ctx, dsn, func(db *sql.DB, who dbconn.Server) error {
+			for {
+				end, err := logEnd(ctx, db, who)
+				if err != nil {
+					return err
+				}
+				tell(end)
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-tick.C:
+				}
+			}
+		})
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+// withServer connects and asks who the server is.
+func withServer(ctx context.Context, dsn string, do func(*sql.DB, dbconn.Server) error) (err error) {
+	cfg, err := dbconn.Config(dsn)
+	if err != nil {
+		return fault.New(fault.Usage, fmt.Errorf("archive: %w", err), "")
+	}
+	db, err := dbconn.Open(cfg)
+	if err != nil {
+		return fmt.Errorf("archive: %w", err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	who, err := dbconn.Identify(ctx, db)
+	if err != nil {
+		return fmt.Errorf("archive: %w", err)
+	}
+	return do(db, who)
+}
+
+// answerTime bounds one question.
+const answerTime = 10 * time.Second
+
+// logEnd asks where the server's log ends now; the zero Position: it has none.
+func logEnd(ctx context.Context, db *sql.DB, who dbconn.Server) (at binlog.Position, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	question := "SHOW MASTER STATUS"
+	if who.Flavor == gtid.MySQL && who.AtLeast(8, 2) {
+		question = "SHOW BINARY LOG STATUS"
+	}
+	rows, err := db.QueryContext(ctx, question)
+	if err != nil {
+		return at, fmt.Errorf("archive: ask where the log ends: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	columns, err := rows.Columns()
+	if err != nil || !rows.Next() {
+		return at, errors.Join(err, rows.Err())
+	}
+	into := make([]any, len(columns))
+	for i := range into {
+		into[i] = new(sql.RawBytes)
+	}
+	into[0], into[1] = &at.File, &at.Offset
+	return at, rows.Scan(into...)
+}
+
+// Denied reports whether a server has refused the account: its password or its
+// privileges. Trying again does not help.
+func Denied(err error) bool {
+	if errors.Is(err, stream.ErrDenied) || dbconn.Classify(err) == dbconn.Privilege {
+		return true
+	}
+	switch dbconn.Number(err) {
+	case errNoPassword, errLockedMySQL, errLockedMariaDB, errExpired:
+		return true
+	}
+	return false
+}
+
+// Numbers of errors at login (both vendors' errmsg files) that are about the
+// account.
+const (
+	errNoPassword    = 1698 // ER_ACCESS_DENIED_NO_PASSWORD_ERROR
+	errExpired       = 1862 // ER_MUST_CHANGE_PASSWORD_LOGIN
+	errLockedMySQL   = 3118 // ER_ACCOUNT_HAS_BEEN_LOCKED
+	errLockedMariaDB = 4151 // ER_ACCOUNT_HAS_BEEN_LOCKED
+)
