@@ -1,0 +1,99 @@
+package clone
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/dbconn"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
+)
+
+// donor is an ordinary connection to the server, beside those of the clone.
+type donor struct {
+	db       *sql.DB
+	version  string
+	settings map[string]string
+}
+
+// settingNames are what a server on the copy must agree with, beside what the
+// donor says in RES_CONFIG.
+var settingNames = []string{"innodb_data_file_path", "lower_case_table_names", "server_uuid", "gtid_mode"}
+
+// greet asks the server what it is, and refuses what cannot be cloned.
+func greet(ctx context.Context, dsn string) (_ *donor, err error) {
+	cfg, err := dbconn.Config(dsn)
+	if err != nil {
+		return nil, err
+	}
+	db, err := dbconn.Open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	d := &donor{db: db, settings: map[string]string{}}
+	if err := d.identify(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return d, nil
+}
+
+func (d *donor) identify(ctx context.Context) error {
+	server, err := dbconn.Identify(ctx, d.db)
+	if err != nil {
+		return denied(err)
+	}
+	if server.Flavor != gtid.MySQL {
+		return unsupported("back it up with mariadb-backup", "%s has no clone plugin", server)
+	}
+	if !server.AtLeast(8, 4) {
+		return unsupported("use a server of 8.4 or later, or back it up another way", "cloning %s", server)
+	}
+	d.version = server.Version
+	for _, name := range settingNames {
+		if d.settings[name], err = dbconn.Variable(ctx, d.db, name); err != nil {
+			return err
+		}
+	}
+	_, err = d.point(ctx) // now, and not after hours
+	return err
+}
+
+func (d *donor) close() error { return d.db.Close() }
+
+// point is where the server's history is now.
+func (d *donor) point(ctx context.Context) (Point, error) {
+	var p Point
+	var do, ignore, set string
+	row := d.db.QueryRowContext(ctx, "SHOW BINARY LOG STATUS")
+	switch err := row.Scan(&p.Position.File, &p.Position.Offset, &do, &ignore, &set); {
+	case errors.Is(err, sql.ErrNoRows): // no binary log
+		p.Position = binlog.Position{}
+		if err := d.db.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_executed").Scan(&set); err != nil {
+			return p, fmt.Errorf("ask for the GTIDs: %w", err)
+		}
+	case err != nil:
+		return p, denied(fmt.Errorf("SHOW BINARY LOG STATUS: %w", err))
+	}
+	var err error
+	p.GTIDs, err = gtid.ParseSet(gtid.MySQL, set)
+	return p, err
+}
+
+// denied finds in an error of the Go driver that the account lacks a privilege.
+func denied(err error) error {
+	var e *mysql.MySQLError
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Number {
+	case 1044, 1045, 1227, accountLocked:
+		return hinted(fault.Storage, ErrDenied, err, deniedHint)
+	default:
+		return err
+	}
+}
