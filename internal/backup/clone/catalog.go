@@ -128,6 +128,8 @@ func (c *catalog) introduce(d fileDescriptor) (change, error) {
 			return change{}, nil
 		}
 		return change{kind: changeNew, file: f}, nil
+	case f.gone: // told again at the end of the state
+		return change{}, nil
 	case d.flags&fileDeleted != 0:
 		f.gone = true
 		return change{kind: changeGone, file: f}, nil

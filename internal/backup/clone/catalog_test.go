@@ -41,6 +41,7 @@ func TestCatalog(t *testing.T) {
 		{"a file of another state", toFileCopy(), with(table, func(f *fileOf) { f.index, f.state = 2, statePageCopy }), ErrProtocol, 0},
 		{"a file by DDL between states", append(toFileCopy(), ends(stateFileCopy)), with(table, func(f *fileOf) { f.index, f.state = 2, statePageCopy }), nil, changeNew},
 		{"a file dropped", toFileCopy(), dropped(stateFileCopy), nil, changeGone},
+		{"a file dropped, told again", append(toFileCopy(), dropped(stateFileCopy), ends(stateFileCopy)), dropped(statePageCopy), nil, changeNothing},
 		{"a file dropped, told between states", append(toFileCopy(), ends(stateFileCopy)), dropped(statePageCopy), nil, changeGone},
 		{"a file that came and went", append(toFileCopy(), ends(stateFileCopy)), with(table, func(f *fileOf) { f.index, f.state, f.flags = 2, statePageCopy, fileDeleted }), nil, changeNothing},
 		{"a file renamed", append(toFileCopy(), ends(stateFileCopy)), with(table, func(f *fileOf) { f.state, f.flags, f.name = statePageCopy, fileRenamed, "./d/u.ibd" }), nil, changeNothing},
