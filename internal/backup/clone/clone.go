@@ -55,7 +55,8 @@ type Options struct {
 	DDLTimeout time.Duration
 
 	// Silence is how long the donor may say nothing; it sends something every few
-	// seconds even while it waits. Zero: 2 minutes.
+	// seconds even while it waits. The donor in turn gives up when w takes nothing
+	// for as long. Zero: 2 minutes.
 	Silence time.Duration
 }
 

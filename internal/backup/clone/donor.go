@@ -84,6 +84,13 @@ func (d *donor) point(ctx context.Context) (Point, error) {
 	return p, err
 }
 
+// kill ends connections of ours. An account may always kill its own.
+func (d *donor) kill(ctx context.Context, connections ...uint32) {
+	for _, id := range connections {
+		_, _ = d.db.ExecContext(ctx, fmt.Sprintf("KILL %d", id)) // it may have ended
+	}
+}
+
 // denied finds in an error of the Go driver that the account lacks a privilege.
 func denied(err error) error {
 	var e *mysql.MySQLError

@@ -3,6 +3,7 @@ package clone
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
@@ -33,12 +34,21 @@ func classify(err error) error {
 		return hinted(fault.Refused, ErrNoPlugin, err, "on the server: INSTALL PLUGIN clone SONAME 'mysql_clone.so'")
 	case tooManyClones, ddlInProgress, mysql.ER_LOCK_WAIT_TIMEOUT:
 		return hinted(fault.Busy, ErrBusy, err, "run again when the other clone, or the DDL, has ended")
+	case mysql.ER_INTERNAL_ERROR:
+		if strings.Contains(e.Message, notFree) {
+			return hinted(fault.Busy, ErrBusy, err, "run again later")
+		}
+		return err
 	case secureRequired:
 		return hinted(fault.Refused, ErrUnsupported, err, encryptedHint)
 	default:
 		return err
 	}
 }
+
+// notFree is in the text of ER_INTERNAL_ERROR when the donor has not got rid of a
+// snapshot that nobody wants any more (clone0clone.cc find_free_index).
+const notFree = "failed to abort idle clone"
 
 const deniedHint = "the account needs BACKUP_ADMIN and REPLICATION CLIENT, and its password"
 

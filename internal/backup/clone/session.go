@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
 )
 
 // session is a clone in progress.
@@ -205,26 +207,36 @@ func (s *session) end() {
 // abortCode is what the donor is told of our errors: ER_INTERNAL_ERROR.
 const abortCode = 1815
 
-// abort tells the donor to give up. Without that, and as after a kill -9 of ours,
-// it keeps the snapshot for clone_donor_timeout_after_network_failure minutes and
-// hopes that we come back; another clone ends that.
+// abort has the donor give up. Without that, and as after a kill -9 of ours, it
+// keeps the snapshot for clone_donor_timeout_after_network_failure minutes and
+// hopes that we come back; another clone ends that. If the donor cannot be told
+// where it listens, its connections are killed.
 func (s *session) abort() {
 	const patience = 5 * time.Second
-	for _, w := range []*wire{s.wires.ack, s.wires.data} {
+	for _, w := range []*wire{s.wires.data, s.wires.ack} {
 		w.detach(patience)
 	}
-	if s.loc != nil && s.command(s.wires.ack, comAck, ackCommand(abortCode, s.loc, nil)) == nil {
-		s.drain(time.Now().Add(patience))
+	if !s.tell(time.Now().Add(patience)) {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		s.donor.kill(ctx, s.wires.data.conn.GetConnectionID(), s.wires.ack.conn.GetConnectionID())
 	}
 	_ = s.wires.ack.close()
 	_ = s.wires.data.close()
 }
 
-// drain reads what the donor has sent before it heard of the error.
-func (s *session) drain(until time.Time) {
+// tell acknowledges with an error, and reads what the donor has sent before it
+// heard of that. It reports whether the donor has answered.
+func (s *session) tell(until time.Time) bool {
+	if s.loc == nil || s.command(s.wires.ack, comAck, ackCommand(abortCode, s.loc, nil)) != nil {
+		return false
+	}
 	for time.Now().Before(until) {
-		if r, _, err := s.wires.data.receive(0); err != nil || r == resComplete {
-			return
+		r, _, err := s.wires.data.receive(0)
+		if err != nil || r == resComplete {
+			var said *mysql.MyError
+			return err == nil || errors.As(err, &said)
 		}
 	}
+	return false
 }

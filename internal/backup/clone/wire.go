@@ -68,10 +68,11 @@ func login(ctx context.Context, o Options) (*client.Conn, error) {
 
 // enter has the server hand the connection to its clone plugin. Before that, the
 // session's timeouts are set: the connection for acknowledgements is idle for as
-// long as a state lasts (wait_timeout), and the donor waits for us as long as
-// whoever reads our stream takes (net_write_timeout).
+// long as a state lasts (wait_timeout); and the donor waits as long for us to read
+// as we wait for it (net_write_timeout).
 func (w *wire) enter() error {
-	const settings = "SET SESSION wait_timeout = 604800, SESSION net_write_timeout = 3600"
+	seconds := max(1, int64(w.silence/time.Second))
+	settings := fmt.Sprintf("SET SESSION wait_timeout = 604800, SESSION net_write_timeout = %d", seconds)
 	if _, err := w.conn.Execute(settings); err != nil {
 		return fmt.Errorf("%s: %w", settings, err)
 	}
