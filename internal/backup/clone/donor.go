@@ -25,7 +25,8 @@ type donor struct {
 // donor says in RES_CONFIG.
 var settingNames = []string{"innodb_data_file_path", "lower_case_table_names", "server_uuid", "gtid_mode"}
 
-// greet asks the server what it is, and refuses what cannot be cloned.
+// greet asks the server what it is, and refuses now what could not be cloned after
+// hours.
 func greet(ctx context.Context, dsn string) (_ *donor, err error) {
 	cfg, err := dbconn.Config(dsn)
 	if err != nil {
@@ -59,8 +60,23 @@ func (d *donor) identify(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err = d.point(ctx) // now, and not after hours
+	if err := d.unencrypted(ctx); err != nil {
+		return err
+	}
+	_, err = d.point(ctx)
 	return err
+}
+
+// unencrypted refuses an encrypted redo log, which would show only at the end.
+func (d *donor) unencrypted(ctx context.Context) error {
+	switch v, err := dbconn.Variable(ctx, d.db, "innodb_redo_log_encrypt"); {
+	case err != nil:
+		return err
+	case v == "ON":
+		return unsupported(encryptedHint, "the redo log is encrypted (innodb_redo_log_encrypt)")
+	default:
+		return nil
+	}
 }
 
 func (d *donor) close() error { return d.db.Close() }

@@ -17,7 +17,7 @@ const (
 	pluginMissing  = 1524 // ER_PLUGIN_IS_NOT_LOADED
 	tooManyClones  = 3634 // ER_CLONE_TOO_MANY_CONCURRENT_CLONES
 	ddlInProgress  = 3633 // ER_CLONE_DDL_IN_PROGRESS
-	secureRequired = 3855 // ER_CLONE_ENCRYPTION
+	secureRequired = 3872 // ER_CLONE_ENCRYPTION
 )
 
 // classify gives an error of the server the sentinel and the next step that it

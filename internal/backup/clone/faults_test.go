@@ -213,7 +213,9 @@ func TestRefusals(t *testing.T) {
 			servertest.Exec(t, db, fmt.Sprintf("GRANT %s ON *.* TO %s@localhost", grants, user))
 		}
 	}
-	as := func(user, password string) string { return fmt.Sprintf("%s:%s@unix(%s)/", user, password, source.Socket()) }
+	as := func(user, password string) string {
+		return fmt.Sprintf("%s:%s@unix(%s)/", user, password, source.Socket())
+	}
 	root := source.DSN("")
 	for _, c := range []struct {
 		name    string

@@ -97,6 +97,7 @@ func TestClassify(t *testing.T) {
 	for code, want := range map[uint16]error{
 		1045: ErrDenied, 1227: ErrDenied, 3118: ErrDenied,
 		1524: ErrNoPlugin,
+		3872: ErrUnsupported,
 		3633: ErrBusy, 3634: ErrBusy, 1205: ErrBusy,
 	} {
 		body := append(binary.LittleEndian.AppendUint32(nil, uint32(code)), "text"...)
