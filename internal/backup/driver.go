@@ -51,6 +51,8 @@ type Taken struct {
 	DataBytes int64
 	Tool      string
 	Warnings  []string
+	Inexact   bool              // see Manifest
+	Settings  map[string]string // see Manifest
 }
 
 // Stream is one backup of a chain, to be read once.
@@ -83,10 +85,7 @@ const (
 )
 
 // Drivers are those that there are.
-//
-// That of package backup/clone will be one of them: it comes between these two,
-// and suits then takes it for MySQL from 8.0.17 on.
-func Drivers() []Driver { return []Driver{mariaBackup{}, dumper{}} }
+func Drivers() []Driver { return []Driver{mariaBackup{}, cloner{}, dumper{}} }
 
 // suits says which drivers are right for a server, the best first.
 func suits(s dbconn.Server) []string {

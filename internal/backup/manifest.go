@@ -53,6 +53,15 @@ type Manifest struct {
 	Offset int64  `json:"offset,omitempty"`
 	GTIDs  string `json:"gtids,omitempty"` // the executed set; of MariaDB a position
 
+	// Inexact: the state is a later one than File:Offset and GTIDs, of before
+	// Finished. A server finds out which when it is first started on the unpacked
+	// backup.
+	Inexact bool `json:"inexact,omitempty"`
+
+	// Settings are variables of the server that a server started on the unpacked
+	// backup must agree with.
+	Settings map[string]string `json:"settings,omitempty"`
+
 	// Of physical drivers, in bytes of redo log: it holds all pages that have
 	// changed after FromLSN (0: all), as of ToLSN or later.
 	FromLSN uint64 `json:"from_lsn,omitempty"`

@@ -187,7 +187,7 @@ func (t *taking) manifest(taken Taken) Manifest {
 		Flavor: t.origin.Flavor.String(), ServerVersion: t.origin.Version, Server: t.origin.name,
 		Started: t.started, Finished: time.Now().UTC().Truncate(time.Second),
 		File: taken.File, Offset: taken.Offset, GTIDs: taken.GTIDs, FromLSN: taken.FromLSN, ToLSN: taken.ToLSN,
-		DataBytes: taken.DataBytes, Tool: taken.Tool, Warnings: taken.Warnings,
+		DataBytes: taken.DataBytes, Tool: taken.Tool, Warnings: taken.Warnings, Inexact: taken.Inexact, Settings: taken.Settings,
 	}
 	if t.parent != nil {
 		m.Kind, m.Parent = Incremental, t.parent.ID

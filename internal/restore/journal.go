@@ -28,17 +28,22 @@ const (
 
 // Journal is what a restore remembers, in DIR.restore/journal.json.
 type Journal struct {
-	Version    int       `json:"version"`
-	Set        string    `json:"set"`
-	Repository string    `json:"repository"` // its id
-	State      State     `json:"state"`
-	Until      string    `json:"until"`
-	Backups    []string  `json:"backups"`
-	Base       Base      `json:"base"`    // of the run that goes on or is done
-	Reached    *Base     `json:"reached"` // of the last run that is done
-	Password   string    `json:"password,omitempty"`
-	Begun      time.Time `json:"begun"`
-	Changed    time.Time `json:"changed"`
+	Version    int      `json:"version"`
+	Set        string   `json:"set"`
+	Repository string   `json:"repository"` // its id
+	State      State    `json:"state"`
+	Until      string   `json:"until"`
+	Backups    []string `json:"backups"`
+	Base       Base     `json:"base"`    // of the run that goes on or is done
+	Inexact    bool     `json:"inexact"` // Base is not later than what the target holds: its server will say
+	Reached    *Base    `json:"reached"` // of the last run that is done
+	Password   string   `json:"password,omitempty"`
+
+	// Settings are what a server on the target must agree with, by option.
+	Settings map[string]string `json:"settings,omitempty"`
+
+	Begun   time.Time `json:"begun"`
+	Changed time.Time `json:"changed"`
 }
 
 // journalVersion is that of this program; another one is refused.

@@ -108,7 +108,8 @@ func MakePlan(inv Inventory, req Request) (*Plan, error) {
 // usable are the backups from which the stop may be reached, the last first.
 func usable(all []backup.Manifest, id string, stop replay.Stop) (list []backup.Manifest, err error) {
 	for _, m := range all {
-		if id != "" && m.ID != id || !stop.Time.IsZero() && m.Finished.After(stop.Time) {
+		// Finished has whole seconds.
+		if id != "" && m.ID != id || !stop.Time.IsZero() && m.Finished.Add(time.Second).After(stop.Time) {
 			continue
 		}
 		list = append(list, m)

@@ -41,6 +41,9 @@ func newWorld(t *testing.T, d server.Distribution) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if d.Flavor == server.MySQL {
+		w.exec("INSTALL PLUGIN clone SONAME 'mysql_clone.so'")
+	}
 	w.exec("CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY AUTO_INCREMENT, b VARCHAR(5000), UNIQUE (b(20)))")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -179,7 +182,7 @@ func drivers(d server.Distribution) []string {
 	if d.Flavor == server.MariaDB {
 		return []string{backup.MariaDBBackup, backup.Dump}
 	}
-	return []string{backup.Dump}
+	return []string{backup.Clone, backup.Dump}
 }
 
 // TestRestore: from a backup that was taken while the server was written to, and

@@ -226,7 +226,8 @@ func (r *runner) bring(ctx context.Context) (err error) {
 	}
 	p := r.rep.Plan
 	if r.j.State == Unpacking {
-		r.j.Base, r.j.Backups = p.Base, p.BackupIDs
+		last := p.Backups[len(p.Backups)-1]
+		r.j.Base, r.j.Backups, r.j.Inexact, r.j.Settings = p.Base, p.BackupIDs, last.Driver == backup.Clone, last.Settings
 		if err := r.w.write(r.j); err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/backup"
+	"github.com/lifeboat-db/lifeboat/internal/backup/clone"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
 	"github.com/lifeboat-db/lifeboat/internal/server"
@@ -69,12 +70,40 @@ func (r *runner) with(ctx context.Context, do func(context.Context, *server.Inst
 
 // goOn brings what was unpacked to the wanted state.
 func (r *runner) goOn(ctx context.Context, i *server.Instance) error {
+	if r.j.Inexact {
+		if err := r.learnBase(ctx); err != nil {
+			return err
+		}
+	}
 	if r.rep.Plan.Leg != nil {
 		if err := r.step("replay the log", r.rep.Plan.LogBytes, func() error { return r.replay(ctx, i) }); err != nil {
 			return err
 		}
 	}
 	return dropAccount(ctx, i)
+}
+
+// learnBase asks the server that has recovered a clone which state that is, and
+// plans anew from there: the log is there from an earlier one on.
+func (r *runner) learnBase(ctx context.Context) error {
+	at, err := clone.Recovered(r.w.target)
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	r.j.Base.File, r.j.Base.Offset, r.j.Base.GTIDs = at.Position.File, at.Position.Offset, at.GTIDs.String()
+	r.j.Inexact = false
+	if err := r.w.write(r.j); err != nil {
+		return err
+	}
+	ids, bytes := r.rep.Plan.BackupIDs, r.rep.Plan.BackupBytes
+	if err := r.plan(ctx, Request{Until: r.Until, Base: &r.j.Base}); err != nil {
+		return err
+	}
+	r.rep.Plan.BackupIDs, r.rep.Plan.BackupBytes = ids, bytes
+	if r.rep.Plan.Leg == nil {
+		return nil
+	}
+	return r.fetch(ctx, r.rep.Plan.Leg)
 }
 
 // stopTime bounds a clean shutdown: it writes every dirty page.
@@ -93,9 +122,13 @@ func (r *runner) start(ctx context.Context) (i *server.Instance, err error) {
 	args := append(recorded,
 		fmt.Sprintf("--innodb-buffer-pool-size=%d", r.Memory/2),
 		"--event-scheduler=OFF", "--loose-skip-slave-start", "--loose-skip-replica-start",
+		"--loose-clone=OFF",                  // the plugin would take what learnBase reads
 		"--loose-persisted-globals-load=OFF", // what the source has set by SET PERSIST: it may be read-only
 		"--init-file="+init,
 	)
+	for name, value := range r.j.Settings {
+		args = append(args, "--"+strings.ReplaceAll(name, "_", "-")+"="+value)
+	}
 	if r.dist.Flavor == server.MySQL && r.rep.Plan.Base.GTIDs != "" {
 		args = append(args, "--gtid-mode=ON", "--enforce-gtid-consistency=ON")
 	}
