@@ -8,8 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/lifeboat-db/lifeboat/internal/guard/audit"
 	"github.com/lifeboat-db/lifeboat/internal/guard/config"
@@ -84,14 +85,14 @@ func ownDir(path string) error {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return err
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: path, Err: err}
 	}
-	if info.Mode().Perm()&0o022 != 0 { //check:agent-state-writable
-		return fmt.Errorf("%s can be written by others (mode %04o): chmod go-w, and look who has been there", path, info.Mode().Perm())
+	if st.Mode&0o022 != 0 { //check:agent-state-writable
+		return fmt.Errorf("%s can be written by others (mode %04o): chmod go-w, and look who has been there", path, st.Mode&0o7777)
 	}
-	if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != os.Geteuid() { //check:agent-state-owner
+	if int(st.Uid) != os.Geteuid() { //check:agent-state-owner
 		return fmt.Errorf("%s belongs to another user: choose a directory of root's", path)
 	}
 	return nil

@@ -372,6 +372,19 @@ func FuzzRules(f *testing.F) {
 	})
 }
 
+// TestLayerAlone: a disk that cannot be looked into answers for the data on
+// disks, and for no other probe.
+func TestLayerAlone(t *testing.T) {
+	layer := fact.Fact{Kind: fact.Layer, Verdict: fact.Unknown, Subject: "/dev/vda"}
+	for _, missing := range need(operation.Reinstall) {
+		facts := append(slices.DeleteFunc(drained(), func(f fact.Fact) bool { return f.Kind == missing }), layer)
+		d := Judge(Input{Operation: operation.Reinstall, Facts: facts, Waives: []string{string(fact.Layer)}})
+		if d.Allowed != (missing == fact.DataAtRest) {
+			t.Errorf("without %s: allowed %v, %v", missing, d.Allowed, d.Denials)
+		}
+	}
+}
+
 // TestLayer: a disk that cannot be looked into denies what destroys, by itself,
 // and what its message promises is so: two people can waive it.
 func TestLayer(t *testing.T) {

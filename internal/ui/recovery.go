@@ -1,0 +1,163 @@
+package ui
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/backup"
+	"github.com/lifeboat-db/lifeboat/internal/replay"
+	"github.com/lifeboat-db/lifeboat/internal/restore"
+)
+
+// utc writes a time in UTC, as --until takes it; a missing one is a dash.
+func utc(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02T15:04:05Z")
+}
+
+// Backup renders a backup that has been taken.
+func Backup(m backup.Manifest) string {
+	rows := [][2]string{
+		{"Backup", m.ID},
+		{"Kind", m.Kind + " by " + m.Tool},
+		{"Server", m.Server + ", " + m.ServerVersion},
+		{"Took", Duration(m.Finished.Sub(m.Started))},
+		{"Size", Bytes(m.PlainBytes) + ", stored " + Bytes(m.StoredBytes)},
+	}
+	if m.Parent != "" {
+		rows = append(rows, [2]string{"Goes on from", m.Parent})
+	}
+	state := "State"
+	if m.Inexact {
+		state = "State, at least"
+	}
+	if m.File != "" {
+		rows = append(rows, [2]string{state, fmt.Sprintf("%s:%d", m.File, m.Offset)})
+	}
+	if m.GTIDs != "" {
+		rows = append(rows, [2]string{"GTIDs", m.GTIDs})
+	}
+	for _, w := range m.Warnings {
+		rows = append(rows, [2]string{"Warning", w})
+	}
+	return Table(rows)
+}
+
+// RestorePlan renders what a restore would do.
+func RestorePlan(p *restore.Plan) string {
+	until := p.Until
+	if until == "" {
+		until = "the end of the archive"
+	}
+	rows := [][2]string{{"Set", p.Set + " from repository " + p.Repository}, {"Until", until}}
+	for i, b := range p.Backups {
+		name := "Backup"
+		if i > 0 {
+			name = "and"
+		}
+		rows = append(rows, [2]string{name, fmt.Sprintf("%s, %s by %s, of %s", b.ID, b.Kind, b.Driver, utc(b.Finished))})
+	}
+	if len(p.Backups) == 0 {
+		rows = append(rows, [2]string{"Goes on from", fmt.Sprintf("%s:%d", p.Base.File, p.Base.Offset)})
+	}
+	if l := p.Leg; l != nil {
+		rows = append(rows,
+			[2]string{"Log", fmt.Sprintf("%d files of %s, %s to %s", len(l.Names), l.Server, l.Names[0], l.Names[len(l.Names)-1])},
+			[2]string{"Log from", l.From},
+			[2]string{"Last commit", utc(l.Until)},
+		)
+	}
+	rows = append(rows,
+		[2]string{"To be read", Bytes(p.BackupBytes) + " of backup, " + Bytes(p.LogBytes) + " of log"},
+		[2]string{"Space needed", "about " + Bytes(p.SpaceNeeded)},
+	)
+	for _, w := range p.Warnings {
+		rows = append(rows, [2]string{"Warning", w})
+	}
+	return Table(rows)
+}
+
+// RestoreLine is one line about a restore that runs.
+func RestoreLine(now []restore.Step, s replay.Snapshot, at time.Time) string {
+	var parts []string
+	for _, step := range now {
+		text := step.Name
+		if step.Bytes > 0 {
+			text += " (" + Bytes(step.Bytes) + ")"
+		}
+		if step.Name == "replay the log" {
+			parts = append(parts, Line(s, at))
+			continue
+		}
+		parts = append(parts, text+", "+Duration(at.Sub(step.Begun)))
+	}
+	if len(parts) == 0 {
+		return "restore: reading what the repository holds"
+	}
+	return strings.Join(parts, "; ")
+}
+
+// Restored renders a restore that is done.
+func Restored(r *restore.Report) string {
+	var b strings.Builder
+	switch {
+	case len(r.Steps) == 0:
+		fmt.Fprintf(&b, "%s has been restored already\n", printable(r.Dir))
+	default:
+		fmt.Fprintf(&b, "%s is restored, in %s\n", printable(r.Dir), Duration(time.Duration(r.Seconds*float64(time.Second))))
+	}
+	var rows [][2]string
+	if r.Reached != nil {
+		if r.Reached.File != "" {
+			rows = append(rows, [2]string{"Reached", fmt.Sprintf("%s:%d of %s", r.Reached.File, r.Reached.Offset, r.Reached.Server)})
+		}
+		if r.Reached.GTIDs != "" {
+			rows = append(rows, [2]string{"GTIDs", r.Reached.GTIDs})
+		}
+	}
+	for _, s := range r.Steps {
+		text := Duration(time.Duration(s.Seconds * float64(time.Second)))
+		if s.Bytes > 0 && s.Seconds > 0 {
+			text += fmt.Sprintf(", %s at %s/s", Bytes(s.Bytes), Bytes(int64(float64(s.Bytes)/s.Seconds)))
+		}
+		rows = append(rows, [2]string{s.Name, text})
+	}
+	b.WriteString(Table(rows))
+	if r.Replay != nil {
+		b.WriteString("\n" + Report(r.Replay))
+	}
+	if len(r.Steps) > 0 {
+		fmt.Fprintf(&b, "\nNext: give the directory to the server's user (chown -R mysql: %[1]s) and start the server on it.\n", printable(r.Dir))
+	}
+	return b.String()
+}
+
+// Info renders what a repository holds.
+func Info(i *restore.Info) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Repository %s, set %s: %s of logs, the last commit of %s\n", printable(i.Repository), printable(i.Set), Bytes(i.LogBytes), utc(i.Until))
+	if len(i.Backups) == 0 {
+		return b.String()
+	}
+	g := grid{heads: []string{"Backup", "kind", "driver", "stored", "from", "until"}, right: "000100"}
+	for _, x := range i.Backups {
+		until := utc(x.Until)
+		if x.Problem != "" {
+			until = "leads nowhere"
+		}
+		g.add(x.ID, x.Kind, x.Driver, Bytes(x.StoredBytes), utc(x.From), until)
+	}
+	b.WriteString(g.text(0))
+	for _, x := range i.Backups {
+		if x.Problem != "" {
+			fmt.Fprintf(&b, "%s: %s\n", x.ID, printable(x.Problem))
+		}
+		for _, w := range x.Warnings {
+			fmt.Fprintf(&b, "%s: warning: %s\n", x.ID, printable(w))
+		}
+	}
+	return b.String()
+}
