@@ -147,31 +147,37 @@ func (p *tap) look(kind byte, b []byte) error {
 	return nil
 }
 
-// traffic writes until it is stopped.
+// traffic is what goes on at a server until it is stopped.
 type traffic struct {
 	t      *testing.T
 	cancel context.CancelFunc
 	ended  chan error
-	done   atomic.Int64 // transactions
+	done   atomic.Int64 // steps
 }
 
-// write runs workers that each commit transactions, one after the other, of what
-// step says for the n-th of worker w.
+// write has workers commit transactions, one after the other, of what step says
+// for the n-th of worker w.
 func write(t *testing.T, i *server.Instance, workers int, step func(w, n int) []string) *traffic {
+	t.Helper()
+	db := servertest.Open(t, i, "")
+	return stir(t, workers, func(w, n int) error { return commit(db, step(w, n)) })
+}
+
+// stir has workers do steps, one after the other.
+func stir(t *testing.T, workers int, step func(w, n int) error) *traffic {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	x := &traffic{t: t, cancel: cancel, ended: make(chan error, workers)}
-	db := servertest.Open(t, i, "")
 	for w := range workers {
-		go func() { x.ended <- x.work(ctx, db, w, step) }()
+		go func() { x.ended <- x.work(ctx, w, step) }()
 	}
 	return x
 }
 
-func (x *traffic) work(ctx context.Context, db *sql.DB, w int, step func(w, n int) []string) error {
+func (x *traffic) work(ctx context.Context, w int, step func(w, n int) error) error {
 	for n := 0; ctx.Err() == nil; n++ {
-		if err := commit(db, step(w, n)); err != nil {
-			return fmt.Errorf("worker %d, transaction %d: %w", w, n, err)
+		if err := step(w, n); err != nil {
+			return fmt.Errorf("worker %d, step %d: %w", w, n, err)
 		}
 		x.done.Add(1)
 	}
@@ -200,7 +206,7 @@ func commit(db *sql.DB, statements []string) error {
 	}
 }
 
-// pass returns when n more transactions have been committed.
+// pass returns when n more steps have been done.
 func (x *traffic) pass(n int64) {
 	for until := x.done.Load() + n; x.done.Load() < until; {
 		select {
