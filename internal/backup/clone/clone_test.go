@@ -172,3 +172,48 @@ func TestQuiet(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatIsNotCommitted: an open transaction is not in the copy, one that an XA
+// coordinator has prepared is, still prepared; and what is not InnoDB's is there,
+// and empty.
+func TestWhatIsNotCommitted(t *testing.T) {
+	source := donor(t)
+	db := servertest.Open(t, source, "")
+	servertest.Exec(t, db, "CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY, b LONGTEXT) ENGINE=InnoDB", "CREATE TABLE d.m (a INT) ENGINE=MyISAM",
+		"INSERT INTO d.t VALUES (1, 'committed')", "INSERT INTO d.m VALUES (1)")
+	for _, statements := range [][]string{
+		{"BEGIN", "UPDATE d.t SET b = 'open' WHERE a = 1", "INSERT INTO d.t VALUES (1000, REPEAT('open', 100000))"},
+		{"XA START 'x'", "INSERT INTO d.t VALUES (2, 'prepared')", "XA END 'x'", "XA PREPARE 'x'"},
+	} {
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for _, s := range statements {
+			if _, err := conn.ExecContext(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var b bytes.Buffer
+	if _, err := take(t.Context(), source, &b); err != nil {
+		t.Fatal(err)
+	}
+	copied := servertest.Open(t, recipient(t, b.Bytes()), "")
+	rows := func() string {
+		return ask(t, copied, "SELECT GROUP_CONCAT(a, b ORDER BY a) FROM d.t")
+	}
+	if got := rows(); got != "1committed" {
+		t.Errorf("the copy has %q", got)
+	}
+	servertest.Exec(t, copied, "XA COMMIT 'x'")
+	if got := rows(); got != "1committed,2prepared" {
+		t.Errorf("with the prepared transaction committed the copy has %q", got)
+	}
+	if n := ask(t, copied, "SELECT COUNT(*) FROM d.m"); n != "0" {
+		t.Errorf("%s rows of MyISAM", n)
+	}
+	servertest.Exec(t, copied, "INSERT INTO d.m VALUES (1)")
+	checkTables(t, copied)
+}
