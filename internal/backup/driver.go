@@ -38,6 +38,7 @@ type Source struct {
 	Tools        map[string]string // paths by name: mariadb-backup, mbstream, mysqldump; others are looked up in PATH
 	Throttle     int64             // bytes of the stream per second; 0: no limit
 	Dir          string            // for small files while it runs; empty: the system's directory of temporary files
+	Threads      int               // of mariadb-backup: files copied at once; 0: 1
 	Lock         bool              // of a dump: lock all tables for its whole time, so that those without transactions may be in it
 }
 
@@ -66,6 +67,7 @@ type UnpackOptions struct {
 	Tools   map[string]string // as in Source
 	Dir     string            // on the filesystem of the data directory, for increments; empty: where that is
 	Workers int               // parts fetched ahead, each in memory; 0: 4
+	Threads int               // of mbstream: files written at once; 0: 1
 	Memory  int64             // bytes for the tool to apply the redo log in; 0: 128 MiB
 
 	// Load runs SQL statements on a running server, which is empty: those of a

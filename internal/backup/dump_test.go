@@ -1,6 +1,7 @@
 package backup_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/lifeboat-db/lifeboat/internal/backup"
@@ -45,6 +46,12 @@ func TestDump(t *testing.T) {
 func checkRestored(t *testing.T, source *server.Instance, r *repository.Repository, m backup.Manifest) {
 	t.Helper()
 	target := restore(t, source.Distribution(), r, m.ID)
+	if source.Distribution().Flavor == server.MySQL {
+		got := strings.ReplaceAll(row(t, servertest.Open(t, target, ""), "SELECT @@GLOBAL.gtid_executed")[0], "\n", "")
+		if got != m.GTIDs {
+			t.Errorf("the loaded server has %s, not %s", got, m.GTIDs)
+		}
+	}
 	replay(t, source, target, m)
 	same(t, source, target)
 }
@@ -64,7 +71,18 @@ func TestWithoutBinaryLog(t *testing.T) {
 		source := servertest.Start(t, d)
 		servertest.Exec(t, servertest.Open(t, source, ""), "CREATE DATABASE shop", "CREATE TABLE shop.t (a INT PRIMARY KEY)", "INSERT INTO shop.t VALUES (42)")
 		r := newRepository(t, t.TempDir())
-		m := take(t, options(t, source, driver, r))
+		o := options(t, source, driver, r)
+		var at backup.Progress
+		o.Progress = func(p backup.Progress) {
+			if p.Bytes <= at.Bytes || p.Total <= 0 {
+				t.Errorf("%+v after %+v", p, at)
+			}
+			at = p
+		}
+		m := take(t, o)
+		if at.Bytes > m.PlainBytes || at.Bytes < m.PlainBytes-2<<20 {
+			t.Errorf("%+v of %d bytes was told last", at, m.PlainBytes)
+		}
 		if m.File != "" || m.Offset != 0 || m.GTIDs != "" || len(m.Warnings) != 1 {
 			t.Errorf("%+v", m)
 		}

@@ -22,7 +22,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
 )
 
-// large is a schema whose backup takes a while when it is throttled.
+// large is a schema whose backup has some parts.
 func large(t *testing.T, d server.Distribution) *server.Instance {
 	t.Helper()
 	i := start(t, d, true)
@@ -31,10 +31,9 @@ func large(t *testing.T, d server.Distribution) *server.Instance {
 	return i
 }
 
-// slow lets something happen once, when a backup is in its midst: it is
-// throttled, so that its tool is still there.
-func slow(o backup.Options, happen func()) backup.Options {
-	o.Source.Throttle = 2 << 20
+// midst lets something happen once, when a backup is in its midst: the tool
+// waits until it has happened.
+func midst(o backup.Options, happen func()) backup.Options {
 	done := false
 	o.Progress = func(backup.Progress) {
 		if !done {
@@ -102,7 +101,7 @@ func TestEnded(t *testing.T) {
 			if c.what == "cancelled" {
 				use = ctx
 			}
-			_, err := backup.Take(use, slow(o, c.happen))
+			_, err := backup.Take(use, midst(o, c.happen))
 			wantClass(t, err, c.class, c.text)
 			t.Logf("%s: %v", c.what, err)
 			nothing(t, r)
@@ -178,10 +177,13 @@ func takeUntilKilled(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	driver, tool := os.Getenv("LIFEBOAT_TEST_DRIVER"), os.Getenv("LIFEBOAT_TEST_TOOL")
-	_, err = backup.Take(t.Context(), slow(backup.Options{
+	_, err = backup.Take(t.Context(), midst(backup.Options{
 		Repositories: []*repository.Repository{r}, Set: "shop", Driver: driver, PartBytes: 100_000,
 		Source: backup.Source{DSN: os.Getenv("LIFEBOAT_TEST_DSN"), Tools: map[string]string{"mysqldump": tool, backup.MariaDBBackup: tool}},
-	}, func() { fmt.Println("midst") }))
+	}, func() {
+		fmt.Println("midst")
+		select {} // until it is killed
+	}))
 	t.Fatalf("not killed: %v", err)
 }
 
@@ -221,11 +223,21 @@ func TestAccounts(t *testing.T) {
 			t.Errorf("there is %s, %v", e.Name, err)
 		}
 
-		o.Source.Tools = toolsFor(t, d, driver)
+		o.Source.Tools, o.Source.Throttle = toolsFor(t, d, driver), 16<<20
 		looked := false
-		_, err = backup.Take(t.Context(), slow(o, func() { looked = checkProcesses(t, o.Source.Dir, "pa'ss") }))
+		_, err = backup.Take(t.Context(), midst(o, func() { looked = checkProcesses(t, o.Source.Dir, "pa'ss") }))
 		if err != nil || !looked {
 			t.Errorf("by an account with just what is needed: %v", err)
+		}
+		o.Source.DefaultsFile = filepath.Join(t.TempDir(), "own.cnf")
+		for user, class := range map[string]fault.Class{"root": 0, "nosuch": fault.Failed} {
+			text := "[client]\nsocket=" + source.Socket() + "\nuser=" + user + "\npassword=\n"
+			if err := os.WriteFile(o.Source.DefaultsFile, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := backup.Take(t.Context(), o); class == 0 && err != nil || class != 0 && fault.ClassOf(err) != class {
+				t.Errorf("the tool as %s: %v", user, err)
+			}
 		}
 	})
 }

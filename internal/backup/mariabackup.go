@@ -128,7 +128,7 @@ func (d mariaBackup) Take(ctx context.Context, s Source, parent *Manifest, w io.
 			return Taken{}, err
 		}
 	}
-	run := command{tool: t, args: takeArgs(c, parent), env: c.env(), out: w, mark: "completed OK!"}
+	run := command{tool: t, args: takeArgs(c, s.Threads, parent), env: c.env(), out: w, mark: "completed OK!"}
 	if err := run.run(ctx); err != nil {
 		return Taken{}, err
 	}
@@ -138,8 +138,11 @@ func (d mariaBackup) Take(ctx context.Context, s Source, parent *Manifest, w io.
 	return taken, err
 }
 
-func takeArgs(c scratch, parent *Manifest) []string {
+func takeArgs(c scratch, threads int, parent *Manifest) []string {
 	args := []string{"--defaults-file=" + c.defaults, "--backup", "--stream=mbstream", "--target-dir=" + c.dir, "--extra-lsndir=" + c.dir}
+	if threads > 0 {
+		args = append(args, "--parallel="+strconv.Itoa(threads))
+	}
 	if parent != nil {
 		args = append(args, "--incremental-lsn="+strconv.FormatUint(parent.ToLSN, 10))
 	}
@@ -309,7 +312,11 @@ func (u *unpacking) increment(ctx context.Context, s Stream) (err error) {
 
 // stream extracts a stream into a directory.
 func (u *unpacking) stream(ctx context.Context, s Stream, dir string) error {
-	return command{tool: u.extract, args: []string{"-x", "-C", dir}, in: s}.run(ctx)
+	args := []string{"-x", "-C", dir}
+	if u.Threads > 0 {
+		args = append(args, "--parallel="+strconv.Itoa(u.Threads))
+	}
+	return command{tool: u.extract, args: args, in: s}.run(ctx)
 }
 
 // apply runs mariadb-backup --prepare: afterwards the files are those of a
@@ -325,9 +332,10 @@ func (u *unpacking) apply(ctx context.Context, more ...string) error {
 // tidy removes what is the tool's own, and the links to files elsewhere.
 //
 // A table with a DATA DIRECTORY has a NAME.isl, which says where its file was on
-// the source. The tool has put the file into dir. With the link a server that is
-// started here, on the source's host, would open the source's own file; without
-// it, it takes the one in dir (10.11 and 11.8).
+// the source. The tool has put the file into dir. A server that is started here,
+// on the source's host, looks at both, and if the source's own file is whole, it
+// opens neither: "found in multiple places; will not open" (10.11 and 11.8).
+// Without the link it takes the one in dir.
 //
 // backup-my.cnf stays: it has the options without which a server cannot use the
 // files, such as innodb_page_size.

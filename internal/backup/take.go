@@ -60,8 +60,8 @@ func (o *Options) Validate() error {
 	if o.Parent != "" && (!o.Incremental || !idPattern.MatchString(o.Parent)) {
 		return fault.Usagef("parent %.100q: an increment goes on from a backup, whose id is like 20261125T221500Z-0a1b2c", o.Parent)
 	}
-	if o.Workers < 0 || o.Patience < 0 || o.Source.Throttle < 0 {
-		return fault.Usagef("workers, patience or throttle below 0")
+	if o.Workers < 0 || o.Patience < 0 || o.Source.Throttle < 0 || o.Source.Threads < 0 {
+		return fault.Usagef("workers, patience, throttle or threads below 0")
 	}
 	return nil
 }
