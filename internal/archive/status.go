@@ -1,0 +1,189 @@
+package archive
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/repository"
+)
+
+// StatusVersion is the version of Status as JSON.
+const StatusVersion = 1
+
+// Status is what is archived of a set, and how far the live servers are ahead.
+type Status struct {
+	SchemaVersion int            `json:"schema_version"`
+	Set           string         `json:"set"`
+	Time          time.Time      `json:"time"`
+	Servers       []ServerStatus `json:"servers"`
+	Repositories  []PlaceStatus  `json:"repositories"`
+}
+
+// ServerStatus is what a live server says.
+type ServerStatus struct {
+	Name  string `json:"name"`
+	ID    string `json:"id,omitempty"`    // under which its log is kept
+	End   string `json:"end,omitempty"`   // FILE:OFFSET of its log
+	Error string `json:"error,omitempty"` // why it does not answer
+	files []sourceFile
+}
+
+// PlaceStatus is what a repository holds.
+type PlaceStatus struct {
+	Name  string      `json:"name"`
+	Logs  []LogStatus `json:"logs"`
+	Error string      `json:"error,omitempty"` // why it cannot be read
+	err   error
+}
+
+// LogStatus is one server's log in a repository.
+type LogStatus struct {
+	Server      string    `json:"server"`         // uuid, or mariadb-ID
+	Name        string    `json:"name,omitempty"` // of the configuration, if the server answers
+	Files       int       `json:"files"`          // of the log
+	Bytes       int64     `json:"bytes"`          // of the log
+	Stored      int64     `json:"stored_bytes"`   // in the repository
+	First       time.Time `json:"first_commit,omitzero"`
+	Last        time.Time `json:"last_commit,omitzero"`
+	Archived    time.Time `json:"archived,omitzero"` // when the last of it was
+	End         string    `json:"end,omitempty"`     // FILE:OFFSET
+	Reached     string    `json:"reached"`           // GTIDs
+	Gaps        []Gap     `json:"gaps"`
+	BehindBytes *int64    `json:"behind_bytes,omitempty"` // of the live server's log; absent: it does not answer
+	// LagSeconds is 0 if nothing is behind, else at most the age of the last
+	// commit that is archived; absent: the server does not answer.
+	LagSeconds *float64 `json:"lag_seconds,omitempty"`
+}
+
+// Look asks all servers and reads all places, at once. What does not answer has
+// an Error in it.
+func Look(ctx context.Context, set string, servers []Server, places []Place) *Status {
+	s := &Status{SchemaVersion: StatusVersion, Set: set, Servers: make([]ServerStatus, len(servers)), Repositories: make([]PlaceStatus, len(places))}
+	logs := make([][]Log, len(places))
+	var all sync.WaitGroup
+	for i, server := range servers {
+		all.Go(func() { s.Servers[i] = lookServer(ctx, server) })
+	}
+	for i, place := range places {
+		all.Go(func() {
+			s.Repositories[i] = PlaceStatus{Name: place.Name}
+			logs[i], s.Repositories[i].err = lookPlace(ctx, set, place)
+		})
+	}
+	all.Wait()
+	s.Time = time.Now().UTC()
+	for i := range s.Repositories {
+		p := &s.Repositories[i]
+		if p.err != nil {
+			p.Error = p.err.Error()
+			continue
+		}
+		p.Logs = s.describe(logs[i])
+	}
+	return s
+}
+
+func lookServer(ctx context.Context, server Server) ServerStatus {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	s := ServerStatus{Name: server.Name}
+	source, err := ask(ctx, server.DSN)
+	if err != nil {
+		s.Error = err.Error()
+		return s
+	}
+	s.ID, s.files = source.Server, source.Files
+	if n := len(s.files); n > 0 {
+		s.End = binlog.Position{File: s.files[n-1].Name, Offset: s.files[n-1].Size}.String()
+	}
+	return s
+}
+
+func lookPlace(ctx context.Context, set string, place Place) (logs []Log, err error) {
+	var r *repository.Repository
+	if r, err = place.Open(ctx); err == nil {
+		logs, err = Load(ctx, r, set)
+	}
+	return logs, err
+}
+
+// describe tells what a place's logs are. A live server of which nothing is
+// there has an empty one.
+func (s *Status) describe(logs []Log) []LogStatus {
+	out := []LogStatus{}
+	for _, l := range logs {
+		out = append(out, s.log(l))
+	}
+	for _, live := range s.Servers {
+		if live.ID != "" && !slices.ContainsFunc(logs, func(l Log) bool { return l.Server == live.ID }) {
+			out = append(out, s.log(Log{Server: live.ID}))
+		}
+	}
+	return out
+}
+
+func (s *Status) log(l Log) LogStatus {
+	st := LogStatus{Server: l.Server, Files: len(l.Files), Reached: l.Reached(), Gaps: append([]Gap{}, l.Gaps()...)}
+	for _, f := range l.Files {
+		st.Bytes += f.End - f.Start
+		st.Stored += f.Stored
+		if st.First.IsZero() || !f.First.IsZero() && f.First.Before(st.First) {
+			st.First = f.First
+		}
+		st.Last = slices.MaxFunc([]time.Time{st.Last, f.Last}, time.Time.Compare)
+		st.Archived = slices.MaxFunc([]time.Time{st.Archived, f.Archived}, time.Time.Compare)
+	}
+	if tip := l.tip(); !tip.IsZero() {
+		st.End = tip.String()
+	}
+	if i := slices.IndexFunc(s.Servers, func(live ServerStatus) bool { return live.ID == l.Server }); i >= 0 {
+		st.Name = s.Servers[i].Name
+		st.compare(l.tip(), s.Servers[i].files, s.Time)
+	}
+	return st
+}
+
+// compare says how far a live server is ahead.
+func (st *LogStatus) compare(tip binlog.Position, files []sourceFile, now time.Time) {
+	var behind int64
+	for _, f := range files {
+		switch c := cmp.Compare(number(f.Name), number(tip.File)); {
+		case tip.IsZero() || c > 0:
+			behind += f.Size - firstOffset
+		case c == 0:
+			behind += max(0, f.Size-tip.Offset)
+		}
+	}
+	lag := 0.0
+	if behind > 0 && !st.Last.IsZero() {
+		lag = max(0, now.Sub(st.Last).Seconds())
+	}
+	st.BehindBytes, st.LagSeconds = &behind, &lag
+	if behind > 0 && st.Last.IsZero() {
+		st.LagSeconds = nil // nothing says how old what is missing is
+	}
+}
+
+// Err is what a command ends with: fault.Storage if a repository cannot be
+// read, else fault.Gap if a log has one.
+func (s *Status) Err() error {
+	for _, p := range s.Repositories {
+		if p.err != nil {
+			return storage(p.err)
+		}
+	}
+	for _, p := range s.Repositories {
+		for _, l := range p.Logs {
+			if len(l.Gaps) > 0 {
+				return fault.Errorf(fault.Gap, "archive: repository %s: the log of %s has %d gaps, the first one after %s: %s",
+					p.Name, cmp.Or(l.Name, l.Server), len(l.Gaps), l.Gaps[0].After, l.Gaps[0].Why)
+			}
+		}
+	}
+	return nil
+}

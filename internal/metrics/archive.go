@@ -1,0 +1,148 @@
+// Package metrics shows to Prometheus what happens. It listens to events; who
+// sends them does not know it.
+//
+// docs/archive.md has the list, and which values are a reason to wake somebody.
+package metrics
+
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lifeboat-db/lifeboat/internal/archive"
+	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
+)
+
+// Kinds of errors.
+const (
+	kindDenied  = "denied"  // a server refuses the account
+	kindServer  = "server"  // a server does not answer, or not as it should
+	kindStorage = "storage" // a repository cannot be used
+	kindNoSpace = "no_space"
+)
+
+var kinds = []string{kindDenied, kindServer, kindStorage, kindNoSpace}
+
+// Archive are the metrics of archiving, by server and repository, as they are
+// called in the configuration.
+type Archive struct {
+	connected, diskFull, lastCommit   *prometheus.GaugeVec
+	bytes, segments, alarms, failures *prometheus.CounterVec
+
+	registry prometheus.Registerer
+}
+
+// NewArchive makes the metrics.
+func NewArchive(registry prometheus.Registerer) *Archive {
+	labels := []string{"server", "repository"}
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "lifeboat_archive_" + name, Help: help}, labels)
+		registry.MustRegister(v)
+		return v
+	}
+	counter := func(name, help string, more ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "lifeboat_archive_" + name, Help: help}, append(more, labels...))
+		registry.MustRegister(v)
+		return v
+	}
+	return &Archive{
+		registry:   registry,
+		connected:  gauge("connected", "1 while the server's log is being received."),
+		diskFull:   gauge("disk_full", "1 while the repository has no space."),
+		lastCommit: gauge("last_commit_timestamp_seconds", "When the last transaction that is archived was committed, by the server's clock."),
+		bytes:      counter("stored_bytes_total", "Bytes stored in the repository."),
+		segments:   counter("segments_total", "Segments stored in the repository."),
+		alarms:     counter("alarms_total", "Parts of the log that can never be archived any more."),
+		failures:   counter("errors_total", "Failures after which it is tried again.", "kind"),
+	}
+}
+
+// pair is what is shown of one server and repository.
+type pair struct {
+	*Archive
+	server, repository string
+
+	mu  sync.Mutex
+	lag archive.Lag
+}
+
+// Listen gives the Listener of a server and a repository; all of its metrics
+// are there from now on, with 0. Once for each pair.
+func (a *Archive) Listen(server, repository string) archive.Listener {
+	p := &pair{Archive: a, server: server, repository: repository, lag: archive.NewLag(time.Now())}
+	a.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name:        "lifeboat_archive_lag_seconds",
+		Help:        "Seconds since the archive had all that the server had; it grows while the server does not answer.",
+		ConstLabels: prometheus.Labels{"server": server, "repository": repository},
+	}, p.seconds))
+	for _, v := range []*prometheus.GaugeVec{a.connected, a.diskFull, a.lastCommit} {
+		v.WithLabelValues(server, repository).Set(0)
+	}
+	for _, v := range []*prometheus.CounterVec{a.bytes, a.segments, a.alarms} {
+		v.WithLabelValues(server, repository).Add(0)
+	}
+	for _, kind := range kinds {
+		a.failures.WithLabelValues(kind, server, repository).Add(0)
+	}
+	return archive.Listener{Connected: p.hearConnected, Stored: p.hearStored, Alarm: p.hearAlarm, Waiting: p.hearWaiting, ServerAt: p.hearServer}
+}
+
+func (p *pair) seconds() float64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lag.At(time.Now()).Seconds()
+}
+
+func (p *pair) set(v *prometheus.GaugeVec, value float64) {
+	v.WithLabelValues(p.server, p.repository).Set(value)
+}
+
+func (p *pair) hearConnected(_ string, from binlog.Position) {
+	p.set(p.connected, 1)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lag.Archived(from)
+}
+
+func (p *pair) hearStored(s archive.Summary, size int64) {
+	p.bytes.WithLabelValues(p.server, p.repository).Add(float64(size))
+	p.segments.WithLabelValues(p.server, p.repository).Inc()
+	p.set(p.diskFull, 0)
+	if !s.Last.IsZero() {
+		p.set(p.lastCommit, float64(s.Last.UnixMicro())/1e6)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lag.Archived(binlog.Position{File: s.File, Offset: s.End})
+}
+
+func (p *pair) hearAlarm(archive.Alarm) { p.alarms.WithLabelValues(p.server, p.repository).Inc() }
+
+func (p *pair) hearWaiting(err error, _ time.Duration) {
+	kind := kindOf(err)
+	p.failures.WithLabelValues(kind, p.server, p.repository).Inc()
+	p.set(p.connected, 0)
+	if kind == kindNoSpace {
+		p.set(p.diskFull, 1)
+	}
+}
+
+func (p *pair) hearServer(at binlog.Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lag.Server(at, time.Now())
+}
+
+func kindOf(err error) string {
+	switch {
+	case fault.ClassOf(err) == fault.NoSpace:
+		return kindNoSpace
+	case archive.Denied(err):
+		return kindDenied
+	case fault.ClassOf(err) == fault.Storage || fault.ClassOf(err) == fault.VerifyFailed:
+		return kindStorage
+	}
+	return kindServer
+}
