@@ -51,6 +51,9 @@ func (w *world) sessions(db *sql.DB) string {
 		}
 		text = append(text, fmt.Sprint(cells))
 	}
+	if err := rows.Err(); err != nil {
+		w.t.Fatal(err)
+	}
 	return strings.Join(text, "\n")
 }
 

@@ -1,0 +1,121 @@
+package ui
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/archive"
+	"github.com/lifeboat-db/lifeboat/internal/binlog"
+)
+
+// ArchiveLog makes of what happens lines of a log: one when a connection stands,
+// one when it fails, and none as long as it fails for the same reason.
+func ArchiveLog(log *slog.Logger) func(server, repository string) archive.Listener {
+	return func(server, repository string) archive.Listener {
+		l := &pairLog{log: log.With("server", server, "repository", repository)}
+		return archive.Listener{Connected: l.connected, Alarm: l.alarm, Waiting: l.waiting}
+	}
+}
+
+// pairLog is the log of a server and a repository.
+type pairLog struct {
+	log *slog.Logger
+
+	mu   sync.Mutex
+	last string // failure
+	n    int    // how often it has been the same
+}
+
+func (l *pairLog) connected(id string, from binlog.Position) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	args := []any{"id", id, "from", from.String()}
+	if l.n > 0 {
+		args = append(args, "failures", l.n)
+	}
+	l.last, l.n = "", 0
+	l.log.Info("receiving", args...)
+}
+
+func (l *pairLog) alarm(a archive.Alarm) {
+	l.log.Error("alarm: a part of the log can never be archived", "id", a.Server, "after", a.At, "why", a.Why)
+}
+
+func (l *pairLog) waiting(err error, again time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.n++
+	if text := err.Error(); text != l.last {
+		l.last = text
+		l.log.Warn("not archiving", "error", text, "again", again.Round(time.Millisecond).String())
+	}
+}
+
+// ArchiveStatus is what is archived, for people.
+func ArchiveStatus(s *archive.Status) string {
+	var b strings.Builder
+	for _, r := range s.Repositories {
+		fmt.Fprintf(&b, "Repository %s, set %s\n", printable(r.Name), printable(s.Set))
+		switch {
+		case r.Error != "":
+			b.WriteString(wrap(r.Error, "  cannot be read: ", "    "))
+		case len(r.Logs) == 0:
+			b.WriteString("  nothing is archived\n")
+		default:
+			b.WriteString(archivedLogs(r.Logs))
+		}
+		b.WriteByte('\n')
+	}
+	for _, server := range s.Servers {
+		if server.Error != "" {
+			b.WriteString(wrap(server.Error, "Server "+printable(server.Name)+" does not answer: ", "  "))
+		}
+	}
+	return strings.TrimRight(b.String(), "\n") + "\n"
+}
+
+// archivedLogs is the table of a repository and what stands below it.
+func archivedLogs(logs []archive.LogStatus) string {
+	g := grid{heads: []string{"Server", "files", "bytes", "first commit", "last commit", "behind"}, right: "011001"}
+	for _, l := range logs {
+		g.add(cmp.Or(l.Name, l.Server), Count(int64(l.Files)), Bytes(l.Bytes),
+			moment(l.First, time.DateOnly+" 15:04:05"), moment(l.Last, time.DateOnly+" 15:04:05"), behind(l))
+	}
+	b := g.text(inspectWidth)
+	for _, l := range logs {
+		name := cmp.Or(l.Name, l.Server)
+		if l.End != "" {
+			b += wrap(l.End+" "+shorten(l.Reached), "  "+printable(name)+" reaches ", "    ")
+		}
+		for _, gap := range l.Gaps {
+			b += wrap(fmt.Sprintf("%s to %s: %s", gap.After, gap.Before, gap.Why), "  GAP of "+printable(name)+", ", "    ")
+		}
+	}
+	return b
+}
+
+// behind is how far the live server is ahead; "?" if it does not answer.
+func behind(l archive.LogStatus) string {
+	switch {
+	case l.BehindBytes == nil:
+		return "?"
+	case *l.BehindBytes == 0:
+		return "nothing"
+	case l.LagSeconds == nil:
+		return Bytes(*l.BehindBytes)
+	}
+	return Bytes(*l.BehindBytes) + ", " + Duration(time.Duration(*l.LagSeconds*float64(time.Second)))
+}
+
+// Columns renders rows below their heads, aligned.
+func Columns(heads []string, rows [][]string) string {
+	g := grid{heads: heads}
+	for _, r := range rows {
+		g.add(r...)
+	}
+	return g.text(0)
+}
