@@ -45,6 +45,9 @@ end what it has proven.
 	root.AddCommand(replayCommand())
 	root.AddCommand(inspectCommand())
 	root.AddCommand(demoCommand())
+	root.AddCommand(archiveCommand())
+	root.AddCommand(repositoryCommand())
+	root.AddCommand(configCommand())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return &fault.Error{Class: fault.Usage, Err: err}
 	})
@@ -93,6 +96,19 @@ func exitCode(ctx context.Context, err error) int {
 // have no type.
 func isUsage(err error) bool {
 	return errors.Is(err, errArguments) || len(err.Error()) > 15 && err.Error()[:15] == "unknown command"
+}
+
+// family makes a command of commands. Cobra itself takes one that it does not
+// know for a question about the others, and says that all is well.
+func family(cmd *cobra.Command, members ...*cobra.Command) *cobra.Command {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return fault.Usagef("unknown command %q for %q", args[0], cmd.CommandPath())
+		}
+		return cmd.Help()
+	}
+	cmd.AddCommand(members...)
+	return cmd
 }
 
 var errArguments = errors.New("arguments")
