@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lifeboat-db/lifeboat/internal/archive"
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
@@ -86,6 +89,33 @@ func TestArchive(t *testing.T) {
 	other.Connected("id", binlog.Position{File: "b.000001", Offset: 900})
 	if err := stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Every metric is in the guide, and the guide has no others.
+func TestGuide(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	metrics.NewArchive(registry).Listen("s", "r")
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../docs/archive.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	guide := map[string]bool{}
+	for _, name := range regexp.MustCompile(`lifeboat_archive_[a-z_]+`).FindAllString(string(text), -1) {
+		guide[name] = true
+	}
+	for _, f := range families {
+		if !guide[f.GetName()] {
+			t.Errorf("%s is not in docs/archive.md", f.GetName())
+		}
+		delete(guide, f.GetName())
+	}
+	if len(guide) > 0 {
+		t.Errorf("docs/archive.md has what there is not: %v", guide)
 	}
 }
 
