@@ -32,7 +32,7 @@ func run() int {
 	}()
 	root := &cobra.Command{
 		Use:           "lifeboat",
-		Short:         "Disaster recovery for MySQL and MariaDB: replay binary logs in parallel",
+		Short:         "Disaster recovery for MySQL and MariaDB: archive, back up, restore, replay",
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -46,6 +46,9 @@ end what it has proven.
 	root.AddCommand(inspectCommand())
 	root.AddCommand(demoCommand())
 	root.AddCommand(archiveCommand())
+	root.AddCommand(backupCommand())
+	root.AddCommand(restoreCommand())
+	root.AddCommand(infoCommand())
 	root.AddCommand(repositoryCommand())
 	root.AddCommand(configCommand())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
@@ -76,8 +79,8 @@ func profile() func() {
 
 const exitCodes = `Exit codes: 0 done and proven; 1 failed; 2 usage; 3 stopped, run again to
 resume; 4 verification failed; 5 gap, or start or stop not in the log;
-7 another run holds the target; 8 storage or credentials; 9 out of space;
-130 interrupted.`
+6 refused: the target holds somebody's data; 7 another run holds the target;
+8 storage or credentials; 9 out of space; 130 interrupted.`
 
 func exitCode(ctx context.Context, err error) int {
 	if err == nil {

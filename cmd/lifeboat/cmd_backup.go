@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lifeboat-db/lifeboat/internal/backup"
+	"github.com/lifeboat-db/lifeboat/internal/config"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/repository"
+	"github.com/lifeboat-db/lifeboat/internal/ui"
+)
+
+// backupOptions are the flags of backup that are no keys of the configuration.
+type backupOptions struct {
+	server string
+	tools  map[string]string
+	lock   bool
+	json   bool
+}
+
+func backupCommand() *cobra.Command {
+	var o backupOptions
+	var flags *config.Flags
+	cmd := &cobra.Command{
+		Use:   "backup [flags]",
+		Short: "Take a full or incremental backup into every repository",
+		Long: `Backup copies a running server into every repository of the configuration,
+without a second copy on disk: what the driver reads is cut into parts,
+compressed, encrypted if the repository is, and stored while it is read. Until
+the last part is there, there is no backup.
+
+Drivers: mariadb-backup (MariaDB; full and incremental), clone (MySQL 8.0.17 and
+later, with the clone plugin; Lifeboat itself is the recipient), and dump, the
+vendor's own tool, for what neither can do. auto takes the first that suits.
+
+` + exitCodes,
+		Example: `  lifeboat backup
+  lifeboat backup --backup-incremental --server db2
+  lifeboat backup --backup-driver dump --backup-throttle 20MiB --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			loaded, err := loadConfig(flags, "set", "servers", "repositories")
+			if err != nil {
+				return err
+			}
+			return runBackup(cmd.Context(), loaded, o, cmd.OutOrStdout())
+		},
+	}
+	flags = config.AddFlags(cmd.Flags(), "set", "servers", "repositories", "backup")
+	cmd.Flags().StringVar(&o.server, "server", "", "name of the server to copy (default: the first of the configuration)")
+	cmd.Flags().StringToStringVar(&o.tools, "tool", nil, "NAME=PATH of a tool of the vendor (default: in PATH)")
+	cmd.Flags().BoolVar(&o.lock, "lock", false, "of a dump: lock all tables meanwhile, so that MyISAM tables may be in it")
+	cmd.Flags().BoolVar(&o.json, "json", false, "write one JSON object to standard output")
+	return cmd
+}
+
+func runBackup(ctx context.Context, c *config.Loaded, o backupOptions, out io.Writer) error {
+	dsn, err := sourceOf(c, o.server)
+	if err != nil {
+		return err
+	}
+	repositories, err := openAll(ctx, c)
+	if err != nil {
+		return err
+	}
+	driver := c.Backup.Driver
+	if driver == "auto" {
+		driver = ""
+	}
+	var now atomic.Pointer[backup.Progress]
+	stop := ui.Live(os.Stderr, func() string { return backupLine(now.Load()) })
+	m, err := backup.Take(ctx, backup.Options{
+		Repositories: repositories, Set: c.Set, Driver: driver, Incremental: c.Backup.Incremental,
+		PartBytes: int(c.Backup.Part), Workers: c.Backup.Workers,
+		Source:   backup.Source{DSN: dsn, Tools: o.tools, Throttle: int64(c.Backup.Throttle), Lock: o.lock},
+		Progress: func(p backup.Progress) { now.Store(&p) },
+	})
+	stop()
+	if o.json {
+		line := struct {
+			*backup.Manifest
+			Error string `json:"error,omitempty"`
+		}{&m, textOf(err)}
+		return errors.Join(err, json.NewEncoder(out).Encode(line))
+	}
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(out, ui.Backup(m))
+	return err
+}
+
+func backupLine(p *backup.Progress) string {
+	switch {
+	case p == nil:
+		return "backup: starting"
+	case p.Total > p.Bytes:
+		return fmt.Sprintf("backup: %s of about %s", ui.Bytes(p.Bytes), ui.Bytes(p.Total))
+	default:
+		return "backup: " + ui.Bytes(p.Bytes)
+	}
+}
+
+// sourceOf is the data source name of a server of the configuration.
+func sourceOf(c *config.Loaded, name string) (string, error) {
+	for _, s := range c.Servers {
+		if name == "" || s.Name == name {
+			return s.Source()
+		}
+	}
+	return "", fault.Usagef("--server %s: the configuration has no server of this name", name)
+}
+
+// openAll opens every repository, for writing.
+func openAll(ctx context.Context, c *config.Loaded) (list []*repository.Repository, err error) {
+	for _, r := range c.Repositories {
+		l, err := r.Location()
+		if err != nil {
+			return nil, err
+		}
+		opened, err := repository.Open(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, opened)
+	}
+	return list, nil
+}
+
+// openOne opens a repository by its name, with the private keys; none: the
+// first.
+func openOne(ctx context.Context, c *config.Loaded, name string, asOf time.Time) (*repository.Repository, error) {
+	for _, r := range c.Repositories {
+		if name != "" && r.Name != name {
+			continue
+		}
+		l, err := r.Readable()
+		if err != nil {
+			return nil, err
+		}
+		l.AsOf = asOf
+		return repository.Open(ctx, l)
+	}
+	return nil, fault.Usagef("--repository %s: the configuration has no repository of this name", name)
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lifeboat-db/lifeboat/internal/config"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/replay"
+	"github.com/lifeboat-db/lifeboat/internal/restore"
+	"github.com/lifeboat-db/lifeboat/internal/ui"
+)
+
+// restoreOptions are the flags of restore that are no keys of the configuration.
+type restoreOptions struct {
+	restore.Options
+	repository string
+	asOf       string
+	json       bool
+}
+
+func restoreCommand() *cobra.Command {
+	var o restoreOptions
+	var flags *config.Flags
+	cmd := &cobra.Command{
+		Use:   "restore --dir DIR [flags]",
+		Short: "Bring a database back from backup and archive, to any moment",
+		Long: `Restore makes a data directory out of the last backup that is old enough and the
+archived log behind it: it unpacks and fetches at the same time, starts a private
+server on the directory, replays the log in parallel, reads back every row that
+the log has touched, and shuts the server down. What is left is a data directory
+for a server of the same version.
+
+--until names the last moment to keep: a time with its zone, gtid:SET or
+FILE:POSITION; without it everything that is archived comes back.
+
+Interrupted, by whatever: the same command goes on. A restore that is done can
+be moved forward, by the same command with a later --until, or without one. Its
+journal lies in DIR.restore; remove that when you do not need it any more.
+
+A directory that is not empty is never touched.
+
+` + exitCodes,
+		Example: `  lifeboat restore --dir /srv/mysql-new --plan
+  lifeboat restore --dir /srv/mysql-new --until 2014-01-10T17:29:59.5-08:00
+  lifeboat restore --dir /srv/mysql-new --backup 20261125T221500Z-5e0f1c --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			loaded, err := loadConfig(flags, "set", "repositories")
+			if err != nil {
+				return err
+			}
+			return runRestore(cmd.Context(), loaded, o, cmd.OutOrStdout())
+		},
+	}
+	flags = config.AddFlags(cmd.Flags(), "set", "repositories", "restore")
+	f := cmd.Flags()
+	f.StringVar(&o.Dir, "dir", "", "data directory to make; missing, empty, or of a restore")
+	f.StringVar(&o.Until, "until", "", "last moment to keep: a time with zone, gtid:SET or FILE:POSITION (default: the end of the archive)")
+	f.StringVar(&o.Backup, "backup", "", "id of the backup to begin with (default: the last one that is old enough)")
+	f.BoolVar(&o.PlanOnly, "plan", false, "show what would be done, and do nothing")
+	f.StringVar(&o.Mysqld, "mysqld", "", "server program of the version that was backed up (default: mariadbd or mysqld in PATH)")
+	f.StringToStringVar(&o.Tools, "tool", nil, "NAME=PATH of a tool of the vendor (default: beside the server, or in PATH)")
+	f.StringArrayVar(&o.ServerArgs, "server-option", nil, "option for the private server, such as --innodb-undo-tablespaces=3; repeatable")
+	f.BoolVar(&o.NoProof, "no-proof", false, "do not read back the rows that the log has touched")
+	f.StringVar(&o.repository, "repository", "", "name of the repository to read (default: the first of the configuration)")
+	f.StringVar(&o.asOf, "repository-as-of", "", "read the repository as it was at this time (a bucket with versioning)")
+	f.BoolVar(&o.json, "json", false, "write one JSON object to standard output")
+	return cmd
+}
+
+func runRestore(ctx context.Context, c *config.Loaded, o restoreOptions, out io.Writer) error {
+	if o.Dir == "" {
+		return fault.Usagef("--dir is missing: the data directory to make")
+	}
+	var asOf time.Time
+	if o.asOf != "" {
+		var err error
+		if asOf, err = time.Parse(time.RFC3339, o.asOf); err != nil {
+			return fault.Usagef("--repository-as-of %s: want a time such as 2014-01-10T17:30:00Z", o.asOf)
+		}
+	}
+	var err error
+	if o.Repository, err = openOne(ctx, c, o.repository, asOf); err != nil {
+		return err
+	}
+	if o.Mysqld == "" && !o.PlanOnly {
+		if o.Mysqld, err = serverInPath(); err != nil {
+			return err
+		}
+	}
+	o.Set, o.Workers, o.Memory, o.Progress = c.Set, c.Restore.Workers, int64(c.Restore.Memory), replay.NewProgress()
+	shown := &steps{out: os.Stderr, progress: o.Progress}
+	o.Step = shown.step
+	stop := ui.Live(os.Stderr, shown.line)
+	rep, err := restore.Run(ctx, o.Options)
+	stop()
+	if o.json {
+		line := struct {
+			*restore.Report
+			Error string `json:"error,omitempty"`
+		}{rep, textOf(err)}
+		return errors.Join(err, json.NewEncoder(out).Encode(line))
+	}
+	if err != nil {
+		return err
+	}
+	text := ui.Restored(rep)
+	if o.PlanOnly {
+		text = ui.RestorePlan(rep.Plan)
+	}
+	_, err = io.WriteString(out, text)
+	return err
+}
+
+func serverInPath() (string, error) {
+	for _, name := range []string{"mariadbd", "mysqld", "/usr/sbin/mariadbd", "/usr/sbin/mysqld"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", fault.Usagef("--mysqld is missing, and neither mariadbd nor mysqld is in PATH")
+}
+
+// steps shows what a restore is at.
+type steps struct {
+	mu       sync.Mutex
+	out      *os.File
+	progress *replay.Progress
+	now      []restore.Step // that have begun and not ended
+}
+
+func (s *steps) step(step restore.Step) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if step.Seconds == 0 {
+		s.now = append(s.now, step)
+		return
+	}
+	for i, other := range s.now {
+		if other.Name == step.Name {
+			s.now = append(s.now[:i:i], s.now[i+1:]...)
+			return
+		}
+	}
+}
+
+func (s *steps) line() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return ui.RestoreLine(s.now, s.progress.Snapshot(), time.Now())
+}

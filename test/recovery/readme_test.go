@@ -1,0 +1,77 @@
+package recovery
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/lifeboat-db/lifeboat/internal/server"
+	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
+	"github.com/lifeboat-db/lifeboat/test/compare"
+)
+
+// TestReadme runs README's commands as they stand there: those that archive and
+// back up, then, when the server is lost, those that bring it back.
+func TestReadme(t *testing.T) {
+	root := filepath.Join("..", "..")
+	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)<!-- run by test/recovery -->\n```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	if len(blocks) != 2 {
+		t.Fatalf("%d blocks to run in README", len(blocks))
+	}
+	bin := t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(bin, "lifeboat"), "./cmd/lifeboat")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	d := servertest.Of(t, server.MariaDB)
+	w := &way{t: t, d: d, i: servertest.Start(t, d, "--log-bin=bin", "--server-id=7")}
+	w.exec("CREATE DATABASE shop", "CREATE TABLE shop.orders (id INT PRIMARY KEY AUTO_INCREMENT, what TEXT)", "INSERT INTO shop.orders (what) VALUES ('before')")
+	mysqld, err := d.Tool("mysqld")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	env := append(os.Environ(), "PATH="+bin+":"+filepath.Dir(mysqld)+":"+os.Getenv("PATH"), "LIFEBOAT_SET=orders", "LIFEBOAT_SERVER1_DSN="+w.i.DSN(""),
+		"LIFEBOAT_REPO1_URL="+filepath.Join(dir, "repository"), "NEW="+filepath.Join(dir, "new"))
+	sh := func(script string) string {
+		t.Helper()
+		c := exec.CommandContext(t.Context(), "sh", "-e", "-c", script)
+		c.Dir, c.Env = dir, env
+		out, err := c.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s\n%s", err, script, out)
+		}
+		t.Logf("%s", out)
+		return string(out)
+	}
+	// What README leaves running ends with what follows it here.
+	sh(blocks[0][1] + `lifeboat_archive=$!
+` + mysqlCommand(w, "INSERT INTO shop.orders (what) SELECT what FROM shop.orders; INSERT INTO shop.orders (what) VALUES ('last'); FLUSH BINARY LOGS") + `
+until lifeboat archive status | grep -q bin.000002; do sleep 0.1; done
+sleep 2
+kill $lifeboat_archive
+wait $lifeboat_archive`)
+	want := w.state(w.i)
+	if err := w.i.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if out := sh(blocks[1][1]); !strings.Contains(out, "is restored") {
+		t.Errorf("%s", out)
+	}
+	i := servertest.StartWith(t, d, server.Options{DataDir: filepath.Join(dir, "new"), SkipNetworking: true})
+	if diff := compare.Diff(want, w.state(i), "lost", "restored", compare.AtMost); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func mysqlCommand(w *way, statements string) string {
+	return "mysql --no-defaults -u root -S " + w.i.Socket() + ` -e "` + statements + `"`
+}
