@@ -211,7 +211,7 @@ func (c *catalog) finish() ([]*file, error) {
 				continue
 			}
 			if seen[f.path] {
-				return nil, fmt.Errorf("%w: two files are %s", ErrProtocol, f.path)
+				return nil, unsupported("give undo tablespaces of different directories different file names", "two files are %s", f.path)
 			}
 			seen[f.path] = true
 			list = append(list, f)

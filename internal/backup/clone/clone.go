@@ -92,7 +92,7 @@ type Taken struct {
 // Point is a place in the history of a server.
 type Point struct {
 	Position binlog.Position `json:"position"` // zero if the server has no binary log
-	GTIDs    gtid.Set        `json:"gtids"`    // executed
+	GTIDs    gtid.Set        `json:"gtids"`    // executed; of Until also those that sessions were about to commit
 }
 
 // Exact reports whether nothing was committed between After and Until, so that

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"regexp"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -17,6 +19,7 @@ import (
 // donor is an ordinary connection to the server, beside those of the clone.
 type donor struct {
 	db       *sql.DB
+	silence  time.Duration // of one question
 	version  string
 	settings map[string]string
 }
@@ -27,8 +30,8 @@ var settingNames = []string{"innodb_data_file_path", "lower_case_table_names", "
 
 // greet asks the server what it is, and refuses now what could not be cloned after
 // hours.
-func greet(ctx context.Context, dsn string) (_ *donor, err error) {
-	cfg, err := dbconn.Config(dsn)
+func greet(ctx context.Context, o Options) (_ *donor, err error) {
+	cfg, err := dbconn.Config(o.DSN)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +39,7 @@ func greet(ctx context.Context, dsn string) (_ *donor, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &donor{db: db, settings: map[string]string{}}
+	d := &donor{db: db, silence: o.Silence, settings: map[string]string{}}
 	if err := d.identify(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -44,6 +47,8 @@ func greet(ctx context.Context, dsn string) (_ *donor, err error) {
 }
 
 func (d *donor) identify(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, d.silence)
+	defer cancel()
 	server, err := dbconn.Identify(ctx, d.db)
 	if err != nil {
 		return denied(err)
@@ -63,7 +68,7 @@ func (d *donor) identify(ctx context.Context) error {
 	if err := d.unencrypted(ctx); err != nil {
 		return err
 	}
-	_, err = d.point(ctx)
+	_, err = d.executed(ctx)
 	return err
 }
 
@@ -81,8 +86,43 @@ func (d *donor) unencrypted(ctx context.Context) error {
 
 func (d *donor) close() error { return d.db.Close() }
 
-// point is where the server's history is now.
-func (d *donor) point(ctx context.Context) (Point, error) {
+// after is a point that all has been committed of.
+func (d *donor) after(ctx context.Context) (Point, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.silence)
+	defer cancel()
+	return d.executed(ctx)
+}
+
+// until is a point that has all that has been committed. What InnoDB has
+// committed is owned by its session for a moment before it is executed.
+func (d *donor) until(ctx context.Context) (Point, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.silence)
+	defer cancel()
+	var owned string
+	if err := d.db.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_owned").Scan(&owned); err != nil {
+		return Point{}, fmt.Errorf("ask for the GTIDs of open transactions: %w", err)
+	}
+	p, err := d.executed(ctx) // after the other, so that none is in neither
+	if err != nil {
+		return p, err
+	}
+	open, err := parseOwned(owned)
+	if err != nil {
+		return p, err
+	}
+	return p, p.GTIDs.Union(open)
+}
+
+var owner = regexp.MustCompile(`#[0-9]+`)
+
+// parseOwned reads @@gtid_owned, a GTID set with the owner's number behind each
+// transaction: UUID:5#12:7#13.
+func parseOwned(s string) (gtid.Set, error) {
+	return gtid.ParseSet(gtid.MySQL, owner.ReplaceAllString(s, ""))
+}
+
+// executed is where the server's history is now.
+func (d *donor) executed(ctx context.Context) (Point, error) {
 	var p Point
 	var do, ignore, set string
 	row := d.db.QueryRowContext(ctx, "SHOW BINARY LOG STATUS")

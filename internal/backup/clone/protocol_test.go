@@ -175,3 +175,18 @@ func TestSpaceFlags(t *testing.T) {
 		t.Errorf("undo begins with %d pages", n)
 	}
 }
+
+// TestParseOwned: transactions that are open on a server, with their sessions.
+func TestParseOwned(t *testing.T) {
+	const uuid = "e98b8334-e91f-11f1-aafb-02fc00000001"
+	for owned, want := range map[string]string{
+		"":                                     "",
+		uuid + ":5#12":                         uuid + ":5",
+		uuid + ":5#12:7#13":                    uuid + ":5:7",
+		uuid + ":5#12,\nf" + uuid[1:] + ":1#9": uuid + ":5,f" + uuid[1:] + ":1",
+	} {
+		if got, err := parseOwned(owned); err != nil || got.String() != want {
+			t.Errorf("%q: %s, %v", owned, got, err)
+		}
+	}
+}

@@ -158,14 +158,22 @@ func (s *session) begun(ctx context.Context) error {
 	if s.cat.state != stateRedoCopy {
 		return nil
 	}
-	return s.point(ctx, recordUntil)
+	p, err := s.donor.until(ctx)
+	if err != nil {
+		return err
+	}
+	return s.out.point(recordUntil, p)
 }
 
 // acknowledge lets the donor go on to the next state. The end of PAGE COPY is the
 // last thing before the copy's point.
 func (s *session) acknowledge(ctx context.Context, ack []byte) error {
 	if s.cat.state == statePageCopy {
-		if err := s.point(ctx, recordAfter); err != nil {
+		p, err := s.donor.after(ctx)
+		if err == nil {
+			err = s.out.point(recordAfter, p)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -173,14 +181,6 @@ func (s *session) acknowledge(ctx context.Context, ack []byte) error {
 		return fmt.Errorf("COM_ACK: %w", err)
 	}
 	return nil
-}
-
-func (s *session) point(ctx context.Context, k recordKind) error {
-	p, err := s.donor.point(ctx)
-	if err != nil {
-		return err
-	}
-	return s.out.point(k, p)
 }
 
 // command sends a command that has no other answer than that it is done.

@@ -2,6 +2,7 @@ package clone
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -115,6 +116,19 @@ func TestUnpackTarget(t *testing.T) {
 	}
 	if names, _ := os.ReadDir(dir); len(names) != 1 {
 		t.Errorf("%v is there now", names)
+	}
+}
+
+// TestUnpackCancelled: a context that ends leaves nothing.
+func TestUnpackCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	dir := t.TempDir()
+	if err := Unpack(ctx, bytes.NewReader(written(t, pages())), dir); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if names, err := os.ReadDir(dir); err != nil || len(names) != 0 {
+		t.Errorf("%v is left, %v", names, err)
 	}
 }
 

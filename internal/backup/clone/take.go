@@ -24,7 +24,7 @@ func Take(ctx context.Context, o Options, w io.Writer) (Taken, error) {
 }
 
 func take(ctx context.Context, o Options, w io.Writer) (_ Taken, err error) {
-	d, err := greet(ctx, o.DSN)
+	d, err := greet(ctx, o)
 	if err != nil {
 		return Taken{}, err
 	}

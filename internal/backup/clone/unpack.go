@@ -14,8 +14,9 @@ import (
 // the stream has ended well: a server does not start on half a copy.
 const stagingName = ".lifeboat-clone"
 
-// Unpack makes a data directory of a stream: dir must be missing or empty. If it
-// fails before the end, dir is left empty. The server to be started on it is of the
+// Unpack makes a data directory of a stream: dir must be missing or empty. If the
+// stream is not right, dir is left empty; if files cannot get their names, what is
+// there has no ibdata1, and no server takes it for its data. The server to be started on it is of the
 // stream's version, or a later one of its series, and has the settings that Check
 // tells; Recovered says afterwards which point its data is of.
 func Unpack(ctx context.Context, r io.Reader, dir string) error {
