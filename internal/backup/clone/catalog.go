@@ -38,7 +38,7 @@ func (f *file) isRedo() bool { return f.name == "" }
 // change is what a descriptor comes to.
 type change struct {
 	kind changeKind
-	file *file          // but for nothing and stateChanged
+	file *file          // but for changeNothing and the states
 	data dataDescriptor // of changeData
 }
 
