@@ -22,7 +22,8 @@
 // is. A server that is started on the copy finds out by recovering it (Recovered);
 // performance_schema.clone_status of a recipient gets it from there as well. Take
 // asks the donor just before and just after that moment, and so knows two points
-// between which it is (Taken.After and Taken.Until).
+// between which it is (Taken.After and Taken.Until); Taken.Settle puts the two
+// together.
 //
 // In the copy is what InnoDB has. Tables of other engines are empty in it, and
 // binary logs, auto.cnf, mysqld-auto.cnf, keys and certificates are not in it:
@@ -47,7 +48,8 @@ type Options struct {
 
 	// BlockDDL has the donor hold its backup lock as long as the clone lasts, so
 	// that DDL waits. Otherwise DDL goes on, and what it does to files is in the
-	// stream.
+	// stream; but then only the GTIDs tell which point the copy is of (see
+	// Taken.Settle), so that DDL of a server without GTIDs waits in any case.
 	BlockDDL bool
 
 	// DDLTimeout is how long the donor waits for DDL that runs when the clone
@@ -85,6 +87,9 @@ type Taken struct {
 	// is in the copy, whatever Until lacks is not.
 	After, Until Point
 
+	// DDLBlocked says that DDL waited as long as the clone lasted.
+	DDLBlocked bool
+
 	Files int   // of the copy, redo included
 	Bytes int64 // of files that came over the wire; pages that changed came again
 }
@@ -101,8 +106,44 @@ func (t *Taken) Exact() bool {
 	return t.After.Position == t.Until.Position && t.After.GTIDs.Equal(t.Until.GTIDs)
 }
 
+// Settle says which point the copy is of, after a server has been started on it:
+// recovered is what it found.
+//
+// A server that is cloned while DDL goes on may find a position that is too early,
+// and show it in performance_schema.clone_status as well: InnoDB notes the position
+// of a session with each of its commits, and those that DDL makes on its way note
+// that of the session's transaction before it (MySQL 9.7 storage/innobase/trx/
+// trx0sys.cc trx_sys_update_mysql_binlog_offset). A replay from there would apply
+// what is in the copy already. So the position is told only if DDL was blocked, or
+// nothing was committed at the time; otherwise it is zero, and the GTIDs tell.
+func (t *Taken) Settle(recovered Point) (Point, error) {
+	if !recovered.GTIDs.ContainsSet(t.After.GTIDs) || !t.Until.GTIDs.ContainsSet(recovered.GTIDs) {
+		return Point{}, fmt.Errorf("%w: GTIDs %s, not between %s and %s", ErrPoint, recovered.GTIDs, t.After.GTIDs, t.Until.GTIDs)
+	}
+	switch at := recovered.Position; {
+	case t.Exact():
+		return t.After, nil
+	case !t.DDLBlocked:
+		return Point{GTIDs: recovered.GTIDs}, nil
+	case before(at, t.After.Position) || before(t.Until.Position, at):
+		return Point{}, fmt.Errorf("%w: %s, not between %s and %s", ErrPoint, at, t.After.Position, t.Until.Position)
+	}
+	return recovered, nil
+}
+
+// before orders positions of one server, whose files are numbered with at least
+// six digits.
+func before(a, b binlog.Position) bool {
+	if a.File == b.File {
+		return a.Offset < b.Offset
+	}
+	return len(a.File) < len(b.File) || len(a.File) == len(b.File) && a.File < b.File
+}
+
 // Errors that callers decide on.
 var (
+	// ErrPoint says that a server recovered a point that the copy cannot be of.
+	ErrPoint = errors.New("the server was not started on this copy, or recovered another point")
 	// ErrDenied says that the account lacks a privilege.
 	ErrDenied = errors.New("the account may not clone")
 	// ErrNoPlugin says that the server has no clone plugin.

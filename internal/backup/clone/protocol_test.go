@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
 )
 
 // TestInitCommand: the bytes of COM_INIT, as a recipient of 9.7 sends them.
@@ -173,6 +177,51 @@ func TestSpaceFlags(t *testing.T) {
 	}
 	if n := spaceFlags(0).initialPages(spaceRedo - 1); n != 1024 {
 		t.Errorf("undo begins with %d pages", n)
+	}
+}
+
+// TestSettle: which point a copy is of, by the two that enclose it and what the
+// server found.
+func TestSettle(t *testing.T) {
+	point := func(file string, offset int64, last int) Point {
+		p := Point{Position: binlog.Position{File: file, Offset: offset}}
+		if last == 0 {
+			return p
+		}
+		set, err := gtid.ParseSet(gtid.MySQL, fmt.Sprintf("e98b8334-e91f-11f1-aafb-02fc00000001:1-%d", last))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.GTIDs = set
+		return p
+	}
+	after, until := point("b.999999", 100, 5), point("b.1000000", 10, 8)
+	blocked := Taken{After: after, Until: until, DDLBlocked: true}
+	open := Taken{After: after, Until: until}
+	exact := Taken{After: after, Until: after}
+	for _, c := range []struct {
+		name  string
+		taken Taken
+		found Point
+		want  Point
+		err   error
+	}{
+		{"between", blocked, point("b.999999", 200, 6), point("b.999999", 200, 6), nil},
+		{"the first", blocked, after, after, nil},
+		{"the last", blocked, until, until, nil},
+		{"too early by GTID", blocked, point("b.999999", 200, 4), Point{}, ErrPoint},
+		{"too late by GTID", blocked, point("b.999999", 200, 9), Point{}, ErrPoint},
+		{"too early by position", blocked, point("b.999999", 99, 6), Point{}, ErrPoint},
+		{"too late by position", blocked, point("b.1000000", 11, 6), Point{}, ErrPoint},
+		{"another server's", blocked, point("b.999999", 200, 0), Point{}, ErrPoint},
+		{"with DDL", open, point("b.999999", 200, 6), Point{GTIDs: point("", 0, 6).GTIDs}, nil},
+		{"with DDL, too early by position", open, point("b.000001", 4, 6), Point{GTIDs: point("", 0, 6).GTIDs}, nil},
+		{"with DDL, but nothing was committed", exact, point("b.000001", 4, 5), after, nil},
+	} {
+		got, err := c.taken.Settle(c.found)
+		if !errors.Is(err, c.err) || (err == nil) != (c.err == nil) || got.Position != c.want.Position || !got.GTIDs.Equal(c.want.GTIDs) {
+			t.Errorf("%s: %+v, %v; want %+v, %v", c.name, got, err, c.want, c.err)
+		}
 	}
 }
 

@@ -22,7 +22,7 @@ type session struct {
 
 // begin connects and has the donor make a snapshot.
 func begin(ctx context.Context, o Options, d *donor, w io.Writer) (_ *session, err error) {
-	s := &session{donor: d, cat: newCatalog(), head: head{Version: d.version, Settings: d.settings}}
+	s := &session{donor: d, cat: newCatalog(), head: head{Version: d.version, Settings: d.settings, DDLBlocked: o.BlockDDL}}
 	if s.wires.data, err = connect(ctx, o); err != nil {
 		return nil, err
 	}

@@ -82,7 +82,8 @@ func (s *storm) swap() error {
 }
 
 // TestStorm: clones while DDL and data of all kinds change at random; each, with
-// the rest of the log, becomes the source. Those of even seeds have no GTIDs.
+// the rest of the log, becomes the source. Those of even seeds have no GTIDs, and
+// their DDL waits while a clone is taken.
 // LIFEBOAT_SEED repeats one,
 // LIFEBOAT_STORMS says how many there are.
 func TestStorm(t *testing.T) {

@@ -58,8 +58,9 @@ func (k recordKind) String() string {
 
 // head is what a server that is started on the copy must agree with.
 type head struct {
-	Version  string            `json:"version"`
-	Settings map[string]string `json:"settings"`
+	Version    string            `json:"version"`
+	Settings   map[string]string `json:"settings"`
+	DDLBlocked bool              `json:"ddl_blocked"`
 }
 
 // tail has the sums over the stream.
@@ -82,7 +83,7 @@ type writer struct {
 }
 
 func newWriter(w io.Writer, h head) (*writer, error) {
-	out := &writer{w: w, taken: Taken{Version: h.Version, Settings: h.Settings}}
+	out := &writer{w: w, taken: Taken{Version: h.Version, Settings: h.Settings, DDLBlocked: h.DDLBlocked}}
 	b := binary.BigEndian.AppendUint32([]byte(magic), streamVersion)
 	if _, err := w.Write(b); err != nil {
 		return nil, fmt.Errorf("write the stream: %w", err)
