@@ -53,6 +53,8 @@ var rooms = map[string]int{
 	"internal/inspect": 6,
 	"internal/restore": 6,
 
+	"internal/drill": 7,
+
 	"internal/ui":      rim,
 	"internal/config":  rim,
 	"internal/metrics": rim,

@@ -3,6 +3,7 @@ package restore
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -36,6 +37,9 @@ type Options struct {
 	Workers int   // parts and segments fetched at once, connections of the replay; 0: their own defaults
 	Memory  int64 // of the server's buffer pool, and of the replay; 0: 1 GiB
 	NoProof bool  // do not read back every row that the log has touched
+
+	// Prove is asked, when all is there, whether it is right; may be nil.
+	Prove func(ctx context.Context, db *sql.DB) error
 
 	Step func(Step) // is told when a step begins and ends; may be nil
 

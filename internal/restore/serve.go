@@ -80,7 +80,22 @@ func (r *runner) goOn(ctx context.Context, i *server.Instance) error {
 			return err
 		}
 	}
-	return dropAccount(ctx, i)
+	return r.leave(ctx, i)
+}
+
+// leave lets the caller look, and removes our account.
+func (r *runner) leave(ctx context.Context, i *server.Instance) error {
+	db, err := i.Open("")
+	if err != nil {
+		return err
+	}
+	if r.Prove != nil {
+		err = r.step("prove it", 0, func() error { return r.Prove(ctx, db) })
+	}
+	if err == nil {
+		_, err = db.ExecContext(ctx, "DROP USER "+account+"@localhost")
+	}
+	return errors.Join(err, db.Close())
 }
 
 // learnBase asks the server that has recovered a clone which state that is, and
@@ -243,15 +258,6 @@ func (r *runner) replay(ctx context.Context, i *server.Instance) error {
 	})
 	r.rep.Replay = rep
 	return err
-}
-
-func dropAccount(ctx context.Context, i *server.Instance) error {
-	db, err := i.Open("")
-	if err != nil {
-		return err
-	}
-	_, err = db.ExecContext(ctx, "DROP USER "+account+"@localhost")
-	return errors.Join(err, db.Close())
 }
 
 // finish writes down what was reached.
