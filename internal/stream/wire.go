@@ -53,13 +53,17 @@ func connect(ctx context.Context, o Options) (*wire, error) {
 		return nil, classify(fmt.Errorf("connect: %w", err))
 	}
 	w := &wire{conn: conn, silence: silence * o.Heartbeat}
-	w.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
+	w.stop = context.AfterFunc(ctx, func() { _ = hangUp(conn) })
 	return w, nil
 }
 
+// hangUp closes a connection on which another goroutine may be reading. The
+// client's own Close writes to fields that the reader uses.
+func hangUp(c *client.Conn) error { return c.Conn.Conn.Close() }
+
 func (w *wire) close() error {
 	w.stop()
-	err := w.conn.Close()
+	err := hangUp(w.conn)
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}
