@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/archive"
+	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
@@ -94,11 +95,18 @@ func TestRequestedEnd(t *testing.T) {
 		o := w.options()
 		o.Flush = time.Hour
 		w.traffic(20, seeded(t))
-		for range 20 { // what had been sent may not have been received
+		connected := make(chan struct{}, 1)
+		o.Listener.Connected = func(string, binlog.Position) { connected <- struct{}{} }
+		for round := range 100 { // nobody can tell what has been received: more and more
 			stop := w.follow(o)
-			w.sent()
+			<-connected
+			time.Sleep(time.Duration(round) * 5 * time.Millisecond)
 			stop()
-			if log := w.log(); log.Files[len(log.Files)-1].File == w.last() && log.Files[len(log.Files)-1].End == int64(len(w.files()[w.last()])) {
+			logs, err := archive.Load(t.Context(), w.repo, "s")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(logs) > 0 && logs[0].Files[len(logs[0].Files)-1].End == int64(len(w.files()[w.last()])) {
 				w.same()
 				return
 			}

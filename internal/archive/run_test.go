@@ -120,3 +120,45 @@ func TestRunThatCannot(t *testing.T) {
 		}
 	})
 }
+
+// TestLagOfServers: once all is archived, that is noticed, on every server.
+func TestLagOfServers(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+		w := newWorld(t, d)
+		var mu sync.Mutex
+		lag := archive.NewLag(time.Now())
+		asked := make(chan struct{}, 1000)
+		locked := func(do func()) {
+			mu.Lock()
+			defer mu.Unlock()
+			do()
+		}
+		o := archive.RunOptions{Set: "s", Flush: 20 * time.Millisecond, Watch: 20 * time.Millisecond, MaxWait: 100 * time.Millisecond,
+			Servers: []archive.Server{{Name: "up", DSN: w.i.DSN("")}}, Places: []archive.Place{w.place("repository")},
+			Listen: func(string, string) archive.Listener {
+				return archive.Listener{
+					Connected: func(_ string, at binlog.Position) { locked(func() { lag.Archived(at) }) },
+					Stored: func(s archive.Summary, _ int64) {
+						locked(func() { lag.Archived(binlog.Position{File: s.File, Offset: s.End}) })
+					},
+					ServerAt: func(at binlog.Position) {
+						locked(func() { lag.Server(at, time.Now()) })
+						asked <- struct{}{}
+					},
+				}
+			}}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- archive.Run(ctx, o) }()
+		w.traffic(20, seeded(t))
+		w.await()
+		now := time.Now()
+		for caught := false; !caught; <-asked {
+			locked(func() { caught = lag.At(now) == 0 })
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}

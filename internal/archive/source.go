@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
@@ -22,8 +23,13 @@ type source struct {
 	Files  []sourceFile // in their order
 }
 
+// askTime bounds ask: the server opens each of its files to tell the sizes.
+const askTime = time.Minute
+
 // ask asks a server who it is and which files it has.
 func ask(ctx context.Context, dsn string) (s source, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
 	err = withServer(ctx, dsn, func(db *sql.DB, who dbconn.Server) error {
 		if s.Server, err = ServerName(ctx, db, who); err != nil {
 			return err

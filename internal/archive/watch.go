@@ -53,14 +53,17 @@ func withServer(ctx context.Context, dsn string, do func(*sql.DB, dbconn.Server)
 		return fmt.Errorf("archive: %w", err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	who, err := dbconn.Identify(ctx, db)
+	short, cancel := context.WithTimeout(ctx, answerTime)
+	who, err := dbconn.Identify(short, db)
+	cancel()
 	if err != nil {
 		return fmt.Errorf("archive: %w", err)
 	}
 	return do(db, who)
 }
 
-// answerTime bounds one question.
+// answerTime bounds one question: a server that hangs, or whose host is gone,
+// does not say so.
 const answerTime = 10 * time.Second
 
 // logEnd asks where the server's log ends now; the zero Position: it has none.
