@@ -49,6 +49,7 @@ end what it has proven.
 	root.AddCommand(backupCommand())
 	root.AddCommand(restoreCommand())
 	root.AddCommand(infoCommand())
+	root.AddCommand(drillCommand())
 	root.AddCommand(repositoryCommand())
 	root.AddCommand(configCommand())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {

@@ -42,6 +42,8 @@ type Leg struct {
 	Stored int64          `json:"stored_bytes"`
 	Until  time.Time      `json:"until"` // last commit in them
 	GTIDs  string         `json:"gtids"` // that they reach
+
+	gap string // behind them more of the log is archived, which does not go on from them
 }
 
 // Plan says what a restore does.
@@ -164,6 +166,10 @@ func (p *Plan) chooseLog(logs []archive.Log, stop replay.Stop) error {
 			best = leg
 		}
 	}
+	if best != nil && best.gap != "" && stop.IsEnd() {
+		return fault.New(fault.Gap, fmt.Errorf("the log of %s goes on behind a gap: %s", best.Server, best.gap),
+			"with --until "+best.Until.UTC().Format(time.RFC3339)+" it comes back up to there")
+	}
 	if best == nil {
 		if stop.IsEnd() && len(logs) == 0 {
 			p.Warnings = append(p.Warnings, "no log is archived: the backup is brought back as it is")
@@ -183,8 +189,8 @@ func leg(l archive.Log, b Base) (*Leg, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := contiguous(l, at)
-	out := &Leg{Server: l.Server, From: from, Files: files}
+	files, gap := contiguous(l, at)
+	out := &Leg{Server: l.Server, From: from, Files: files, gap: gap}
 	for _, f := range files {
 		if f.Last.After(out.Until) {
 			out.Until = f.Last
@@ -261,14 +267,20 @@ func entry(l archive.Log, b Base) (int, string, error) {
 // clockError is by how much the clocks of hosts may differ here.
 const clockError = time.Hour
 
-// contiguous are the files from number i on, up to the first gap.
-func contiguous(l archive.Log, i int) []archive.File {
-	for n := i; n < len(l.Files)-1; n++ {
-		if l.Apart(n) != "" {
-			return l.Files[i : n+1]
+// contiguous are the files from number i on, up to the first gap, and what that
+// is; none: "".
+func contiguous(l archive.Log, i int) (files []archive.File, gap string) {
+	for n := i; n < len(l.Files); n++ {
+		f := l.Files[n]
+		why := l.Apart(n)
+		if f.Hole() {
+			why = "a part of the file is missing"
+		}
+		if why != "" {
+			return l.Files[i : n+1], fmt.Sprintf("at %s:%d: %s", f.File, f.End, why)
 		}
 	}
-	return l.Files[i:]
+	return l.Files[i:], ""
 }
 
 // further reports whether leg a reaches further than b.

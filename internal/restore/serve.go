@@ -105,7 +105,13 @@ func (r *runner) learnBase(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
+	// With DDL beside the clone the position that InnoDB has kept may be an
+	// earlier one, the GTIDs are not (package clone, Taken.Settle); servers
+	// without GTIDs are cloned with DDL held back.
 	r.j.Base.File, r.j.Base.Offset, r.j.Base.GTIDs = at.Position.File, at.Position.Offset, at.GTIDs.String()
+	if r.j.Base.GTIDs != "" {
+		r.j.Base.File, r.j.Base.Offset = "", 0
+	}
 	r.j.Inexact = false
 	if err := r.w.write(r.j); err != nil {
 		return err

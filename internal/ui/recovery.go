@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/backup"
+	"github.com/lifeboat-db/lifeboat/internal/drill"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
 	"github.com/lifeboat-db/lifeboat/internal/restore"
 )
@@ -118,14 +119,7 @@ func Restored(r *restore.Report) string {
 			rows = append(rows, [2]string{"GTIDs", r.Reached.GTIDs})
 		}
 	}
-	for _, s := range r.Steps {
-		text := Duration(time.Duration(s.Seconds * float64(time.Second)))
-		if s.Bytes > 0 && s.Seconds > 0 {
-			text += fmt.Sprintf(", %s at %s/s", Bytes(s.Bytes), Bytes(int64(float64(s.Bytes)/s.Seconds)))
-		}
-		rows = append(rows, [2]string{s.Name, text})
-	}
-	b.WriteString(Table(rows))
+	b.WriteString(Table(rows) + steps(r))
 	if r.Replay != nil {
 		b.WriteString("\n" + Report(r.Replay))
 	}
@@ -160,4 +154,35 @@ func Info(i *restore.Info) string {
 		}
 	}
 	return b.String()
+}
+
+// Drill renders a rehearsal.
+func Drill(r *drill.Result) string {
+	var b strings.Builder
+	took := Duration(time.Duration(r.Seconds * float64(time.Second)))
+	switch {
+	case r.Passed:
+		fmt.Fprintf(&b, "The drill has passed: set %s came back in %s, %d tables checked.\n", printable(r.Set), took, r.Tables)
+	default:
+		fmt.Fprintf(&b, "THE DRILL HAS FAILED after %s: %s\n", took, printable(r.Error))
+	}
+	if r.Objective > 0 {
+		fmt.Fprintf(&b, "A recovery may take %s.\n", Duration(time.Duration(r.Objective*float64(time.Second))))
+	}
+	if r.Restore != nil && r.Restore.Finished {
+		b.WriteString("\n" + steps(r.Restore))
+	}
+	return b.String()
+}
+
+func steps(r *restore.Report) string {
+	var rows [][2]string
+	for _, s := range r.Steps {
+		text := Duration(time.Duration(s.Seconds * float64(time.Second)))
+		if s.Bytes > 0 && s.Seconds > 0 {
+			text += fmt.Sprintf(", %s at %s/s", Bytes(s.Bytes), Bytes(int64(float64(s.Bytes)/s.Seconds)))
+		}
+		rows = append(rows, [2]string{s.Name, text})
+	}
+	return Table(rows)
 }
