@@ -47,6 +47,7 @@ var rooms = map[string]int{
 
 	"internal/applier": 4,
 	"internal/verify":  4,
+	"internal/retain":  4,
 
 	"internal/replay": 5,
 
