@@ -1,0 +1,5 @@
+//go:build long
+
+package verify_test
+
+const long = true
