@@ -59,6 +59,7 @@ var rooms = map[string]int{
 	"internal/ui":      rim,
 	"internal/config":  rim,
 	"internal/metrics": rim,
+	"internal/report":  rim,
 	"internal/layers":  rim,
 	"internal/guard":   rim, // what it may import is less: see cmd/lifeboat-guard
 
