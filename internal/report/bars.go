@@ -28,6 +28,7 @@ func newBar(x, width, whole float64) bar {
 
 // clock is how long it took, against what was promised.
 type clock struct {
+	Head      string
 	Took      string
 	Text      string // compared with the objective
 	Grade     string // of the comparison
@@ -48,7 +49,7 @@ func newClock(in *Input) *clock {
 	if took == 0 {
 		return nil
 	}
-	c := &clock{Took: span(took), Grade: none}
+	c := &clock{Head: "Time to recover", Took: span(took), Grade: none}
 	var objective float64
 	if in.Drill != nil {
 		objective = finite(in.Drill.Objective.Seconds())
@@ -60,7 +61,14 @@ func newClock(in *Input) *clock {
 		c.Objective = &line{int(objective / whole * scale), span(objective)}
 	}
 	if predicted > 0 {
-		c.Predicted = &line{int(predicted / whole * scale), joined(", ", span(predicted), deviation(took, predicted))}
+		c.Predicted = &line{int(predicted / whole * scale), span(predicted)}
+	}
+	if !in.Finished {
+		c.Head, c.Grade, c.Mark, c.Text = "Time until it ended", poor, marks[poor], "It did not recover in this time."
+		return c
+	}
+	if predicted > 0 {
+		c.Predicted.Text += ", " + deviation(took, predicted)
 	}
 	c.compare(took, objective)
 	return c
@@ -174,7 +182,7 @@ func shortest(steps []Step) (least float64, left int) {
 
 func newStep(s Step, begun time.Time, whole float64) step {
 	at := offset(s, begun)
-	out := step{Name: cut(clean(s.Name), mostText), Begin: "after " + span(at), Open: finite(s.Seconds) == 0}
+	out := step{Name: cut(clean(s.Name), mostText), Begin: "begun after " + span(at), Open: finite(s.Seconds) == 0}
 	seconds := finite(s.Seconds)
 	if out.Open {
 		seconds = whole - at

@@ -5,6 +5,7 @@ package report_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -69,13 +70,15 @@ func (b *browser) look(t *testing.T, path string, v view) {
 // seen is what the script below finds.
 type seen struct {
 	Width    int
-	Outside  []string // elements that reach beyond the right edge
+	Outside  []string // elements that reach beyond their card or the right edge
 	Contrast []string // texts that are hard to read
 	Small    []string // texts that are small
 	Styled   bool
 }
 
-const script = `(() => {
+// script is given the width of the view: a page that is too wide makes the
+// browser's own wider.
+const script = `(width => {
 	const out = {Width: document.documentElement.scrollWidth, Outside: [], Contrast: [], Small: [],
 		Styled: getComputedStyle(document.body).maxWidth !== "none" || matchMedia("print").matches};
 	const parse = c => { const m = c.match(/[\d.]+/g).map(Number); return {r: m[0], g: m[1], b: m[2], a: m.length > 3 ? m[3] : 1}; };
@@ -86,7 +89,8 @@ const script = `(() => {
 		const box = e.getBoundingClientRect();
 		if (!box.width || !box.height || e.closest("pre, title")) continue;
 		const what = e.tagName + " " + e.textContent.trim().slice(0, 40);
-		if (box.right > innerWidth + 1) out.Outside.push(what);
+		const card = e.closest("section"), edge = card && card !== e ? card.getBoundingClientRect().right - parseFloat(getComputedStyle(card).paddingRight) : width;
+		if (box.right > edge + 1) out.Outside.push(what);
 		if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
 		const style = getComputedStyle(e), drawn = e.ownerSVGElement;
 		const a = lum(parse(drawn ? style.fill : style.color)), b = lum(paper(drawn ? drawn.parentElement : e));
@@ -95,13 +99,13 @@ const script = `(() => {
 		if (parseFloat(style.fontSize) < 14 && !matchMedia("print").matches) out.Small.push(what + ": " + style.fontSize);
 	}
 	return out;
-})()`
+})(%d)`
 
 func (tab *tab) check(v view, path string) {
 	t := tab.t
 	t.Helper()
 	var s seen
-	tab.evaluate(script, &s)
+	tab.evaluate(fmt.Sprintf(script, v.width), &s)
 	if s.Width > v.width || len(s.Outside) > 0 {
 		t.Errorf("it scrolls sideways: %d px wide; outside: %q", s.Width, s.Outside)
 	}
@@ -179,12 +183,12 @@ func startBrowser(t *testing.T) *browser {
 		t.Fatal(err)
 	}
 	args := []string{"--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-		"--disable-component-update", "--disable-sync", "--hide-scrollbars", "--user-data-dir=" + t.TempDir(), "--remote-debugging-pipe"}
+		"--disable-component-update", "--disable-sync", "--hide-scrollbars", "--log-level=3", "--user-data-dir=" + t.TempDir(), "--remote-debugging-pipe"}
 	if os.Geteuid() == 0 {
 		args = append(args, "--no-sandbox")
 	}
-	cmd := exec.CommandContext(t.Context(), chromium(t), args...)
-	cmd.ExtraFiles = []*os.File{theirIn, theirOut} // 3 and 4
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), chromium(t), args...) // it is ended below
+	cmd.ExtraFiles = []*os.File{theirIn, theirOut}                                       // 3 and 4
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	cmd.WaitDelay = 10 * time.Second

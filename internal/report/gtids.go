@@ -7,9 +7,8 @@ import (
 
 // What is shown of a GTID set before it is opened.
 const (
-	mostSources   = 2  // of MySQL: servers; of MariaDB: domains
-	mostIntervals = 2  // of a server, from its last on: these tell how far it has come
-	mostGTID      = 60 // characters of each of these
+	mostSources = 2  // of MySQL: servers; of MariaDB: domains
+	mostGTID    = 60 // characters of each of these
 )
 
 // gtids is a GTID set as it is shown.
@@ -44,7 +43,8 @@ func newGTIDs(set string) gtids {
 	return g
 }
 
-// shortSource abbreviates uuid:1-5:7-9:11-20 to 3e11fa47…:7-9:11-20.
+// shortSource abbreviates 3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:7-9:11-20 to
+// 3e11fa47…:…11-20: the last interval tells how far the server has come.
 func shortSource(source string) string {
 	name, intervals, _ := strings.Cut(source, ":")
 	if len(name) == 36 && strings.Count(name, "-") == 4 {
@@ -53,12 +53,8 @@ func shortSource(source string) string {
 	if intervals == "" {
 		return cut(name, mostGTID)
 	}
-	at, kept := len(intervals), 0
-	for ; kept < mostIntervals && at > 0; kept++ {
-		at = max(0, strings.LastIndexByte(intervals[:at], ':'))
-	}
-	if at > 0 {
-		intervals = "…" + intervals[at:]
+	if at := strings.LastIndexByte(intervals, ':'); at >= 0 {
+		intervals = "…" + intervals[at+1:]
 	}
 	return cut(name, mostGTID) + ":" + cut(intervals, mostGTID)
 }

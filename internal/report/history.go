@@ -6,24 +6,32 @@ import (
 	"math"
 	"slices"
 	"time"
+	"unicode/utf8"
 )
 
 // history is the drills so far.
 type history struct {
+	Count  string // of drills
+	Since  string // the first one
 	Text   string
 	Charts []chart // one for phones, one for wider screens
 	Table  []drill // the last ones, the last first
+	Rest   []drill // those before
 	Many   bool    // a mark stands for several drills
 }
 
 // drill is one row of the history's table.
 type drill struct {
+	Caption                string // of the table that begins with it
 	Time, Took, Size, Rate string
 	Passed                 bool
 }
 
-// mostDrills is what the table shows of many.
-const mostDrills = 20
+// What the table shows of many drills, and what can be opened.
+const (
+	mostDrills = 5
+	moreDrills = 45
+)
 
 func newHistory(in *Input) *history {
 	if in.Drill == nil || len(in.Drill.History) == 0 {
@@ -31,24 +39,36 @@ func newHistory(in *Input) *history {
 	}
 	points := slices.Clone(in.Drill.History)
 	slices.SortStableFunc(points, func(a, b Point) int { return a.Time.Compare(b.Time) })
-	h := &history{Text: summary(points)}
+	h := &history{Count: counted(int64(len(points)), "drill"), Since: isoSecond(points[0].Time), Text: summary(points)}
 	objective := finite(in.Drill.Objective.Seconds())
 	for _, f := range []frame{{Class: "narrow", Width: 340, Height: 240, Columns: 60}, {Class: "wide", Width: 800, Height: 280, Columns: 160}} {
 		h.Charts = append(h.Charts, newChart(f, points, objective))
 		h.Many = h.Many || len(points) > f.Columns
 	}
-	for i := len(points) - 1; i >= 0 && len(h.Table) < mostDrills; i-- {
+	h.tables(points)
+	return h
+}
+
+// tables lists the last drills.
+func (h *history) tables(points []Point) {
+	var list []drill
+	for i := len(points) - 1; i >= 0 && len(list) < mostDrills+moreDrills; i-- {
 		p := points[i]
 		d := drill{Time: isoSecond(p.Time), Took: span(p.Seconds), Passed: p.Passed, Rate: rate(p.Bytes, p.Seconds)}
 		if p.Bytes > 0 {
 			d.Size = size(p.Bytes)
 		}
-		h.Table = append(h.Table, d)
+		list = append(list, d)
 	}
-	return h
+	n := min(len(list), mostDrills)
+	h.Table, h.Rest = list[:n], list[n:]
+	h.Table[0].Caption = "the last " + counted(int64(n), "drill")
+	if len(h.Rest) > 0 {
+		h.Rest[0].Caption = "the " + counted(int64(len(h.Rest)), "drill") + " before"
+	}
 }
 
-// summary tells the whole history in words.
+// summary tells in words how they went.
 func summary(points []Point) string {
 	var took []float64
 	for _, p := range points {
@@ -57,11 +77,10 @@ func summary(points []Point) string {
 		}
 	}
 	n := len(points)
-	s := fmt.Sprintf("%s since %s: %s passed, %s failed.", counted(int64(n), "drill"), isoSecond(points[0].Time),
-		count(int64(len(took))), count(int64(n-len(took))))
+	s := fmt.Sprintf("%s passed, %s failed.", count(int64(len(took))), count(int64(n-len(took))))
 	if len(took) > 1 {
 		slices.Sort(took)
-		s += fmt.Sprintf(" Those that passed took %s to %s, half of them at most %s.", span(took[0]), span(took[len(took)-1]), span(took[(len(took)-1)/2]))
+		s += fmt.Sprintf(" Those that passed took %s to %s, the middle one %s.", span(took[0]), span(took[len(took)-1]), span(took[(len(took)-1)/2]))
 	}
 	return s
 }
@@ -75,10 +94,11 @@ type frame struct {
 
 // The margins of a chart hold its labels.
 const (
-	marginLeft   = 8
+	marginLeft   = 10
 	marginRight  = 12
 	marginTop    = 26
 	marginBottom = 30
+	labelWidth   = 8 // of a character
 )
 
 // chart is the time to recover over time.
@@ -96,12 +116,26 @@ type chart struct {
 // Below is the line of the labels under the plot.
 func (c chart) Below() int { return c.Bottom + 19 }
 
+// LabelEnd is where the labels of the horizontal lines end.
+func (c chart) LabelEnd() int { return c.Left - 8 }
+
+// Label is where that of the objective begins.
+func (c chart) Label() int { return c.Left + 2 }
+
 // Dot is the radius of a mark: less where there are many.
 func (c chart) Dot() string {
 	if len(c.Marks) > c.Columns/2 {
 		return "2.5"
 	}
 	return "4"
+}
+
+// Cross draws a failure from its middle on: smaller where there are many.
+func (c chart) Cross() string {
+	if len(c.Marks) > c.Columns/2 {
+		return "m-3 -3l6 6m0 -6l-6 6"
+	}
+	return "m-5 -5l10 10m0 -10l-10 10"
 }
 
 // tick is a horizontal line.
@@ -132,7 +166,8 @@ func newChart(f frame, points []Point, objective float64) chart {
 		return c.Bottom - int(finite(seconds)/most*float64(c.Bottom-c.Top)+0.5)
 	}
 	for v := unit; v <= most*1.001; v += unit {
-		c.Grid = append(c.Grid, tick{y(v), y(v) - 4, span(v)})
+		c.Grid = append(c.Grid, tick{y(v), y(v) + 5, span(v)})
+		c.Left = max(c.Left, marginLeft+labelWidth*utf8.RuneCountInString(span(v)))
 	}
 	if objective > 0 {
 		c.Objective = &tick{y(objective), y(objective) - 5, "objective " + span(objective)}

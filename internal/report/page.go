@@ -18,7 +18,7 @@ type page struct {
 	Clock    *clock
 	Timeline *timeline
 	Chain    *chain
-	Log      []fact
+	Log      *logPart
 	Proofs   []proof
 	Warnings texts
 	Notes    texts
@@ -45,13 +45,14 @@ type proof struct {
 // texts are lines, the first of them shown.
 type texts struct {
 	Shown, Rest []string
-	More        string // how many more there are than Shown and Rest
+	Left        string // how many there are behind Shown
+	More        string // and what is said of those behind Rest, if there are any
 }
 
 // lanes are tables that were replayed verbatim.
 type lanes struct {
 	Shown, Rest []lane
-	More        string
+	Left, More  string // as of texts
 }
 
 type lane struct{ Table, Reason string }
@@ -60,6 +61,13 @@ type lane struct{ Table, Reason string }
 type chain struct {
 	Caption string
 	Backups []link
+	Rest    string // how many more there are
+}
+
+// logPart is the log that was replayed.
+type logPart struct {
+	Caption string
+	Facts   []fact
 }
 
 type link struct {
@@ -70,6 +78,8 @@ type link struct {
 const (
 	mostShown = 10
 	mostRest  = 500
+
+	mostBackups = 50
 )
 
 func newPage(in *Input) *page {
@@ -176,17 +186,33 @@ func newChain(in *Input) *chain {
 		if d := in.Begun.Sub(b.Finished).Seconds(); !b.Finished.IsZero() && !in.Begun.IsZero() && d >= 0 {
 			l.Age = span(d) + " old"
 		}
-		c.Backups = append(c.Backups, l)
+		if len(c.Backups) < mostBackups {
+			c.Backups = append(c.Backups, l)
+		}
 	}
-	c.Caption = counted(int64(len(in.Backups)), "backup") + ", " + size(stored) + " read"
+	if n := len(in.Backups) - len(c.Backups); n > 0 {
+		c.Rest = "and " + counted(int64(n), "later increment")
+	}
+	c.Caption = counted(int64(len(in.Backups)), "backup") + ", " + size(stored)
 	if in.Repository != "" {
-		c.Caption += " from repository " + clean(in.Repository)
+		c.Caption += " in repository " + clean(in.Repository)
 	}
 	return c
 }
 
-// newLog is what was replayed.
-func newLog(in *Input) []fact {
+// newLog is what was replayed, or would have been.
+func newLog(in *Input) *logPart {
+	if in.Log == nil && in.Replay == nil {
+		return nil
+	}
+	l := &logPart{Caption: "what was replayed on top of the backup", Facts: logFacts(in)}
+	if in.Replay == nil || !in.Replay.Finished {
+		l.Caption = "what was to be replayed on top of the backup"
+	}
+	return l
+}
+
+func logFacts(in *Input) []fact {
 	var list []fact
 	if l := in.Log; l != nil {
 		if l.Server != "" {
@@ -306,7 +332,7 @@ func base(b *State) string {
 
 func newTexts(list []string) texts {
 	shown, rest, more := parts(list)
-	t := texts{More: more}
+	t := texts{Left: count(int64(len(list) - len(shown))), More: more}
 	for _, s := range shown {
 		t.Shown = append(t.Shown, cut(clean(s), mostText))
 	}
@@ -321,7 +347,7 @@ func newLanes(in *Input) lanes {
 		return lanes{}
 	}
 	shown, rest, more := parts(in.Replay.Lanes)
-	l := lanes{More: more}
+	l := lanes{Left: count(int64(len(in.Replay.Lanes) - len(shown))), More: more}
 	for _, r := range shown {
 		l.Shown = append(l.Shown, lane{cut(clean(r.Table), mostText), cut(clean(r.Reason), mostText)})
 	}

@@ -11,9 +11,11 @@ type verdict struct {
 	Grade string // good, fair, poor or none: the class of its colours
 	Mark  string // the same as a sign
 	Head  string // the same in words
-	Lead  string
 	Error string
-	Next  string // what to do
+
+	// The sentence: what is back, to which moment, and what is proven.
+	Before, At, Position, After string
+	Next                        string // what to do
 }
 
 const (
@@ -30,13 +32,14 @@ func newVerdict(in *Input, proofs []proof) verdict {
 	missing := unproven(proofs)
 	switch {
 	case !in.Finished && in.Error == "" && len(in.Steps) == 0:
-		v = verdict{Grade: none, Head: "Planned, not begun", Lead: fmt.Sprintf("Nothing has been written: this is what a restore of %s would do.", set(in))}
+		v = verdict{Grade: none, Head: "Planned, not begun", Before: fmt.Sprintf("Nothing has been written: this is what a restore of %s would do.", set(in))}
 	case !in.Finished:
 		v = failed(in)
 	case in.Drill != nil:
 		v = drilled(in, missing, proofs)
 	case len(in.Steps) == 0:
-		v = verdict{Grade: fair, Head: "Restored before", Lead: back(in) + "; it was so already, and this run has proven nothing."}
+		v = verdict{Grade: fair, Head: "Restored before", After: "; it was so already, and this run has proven nothing."}
+		v.back(in)
 	default:
 		v = restored(in, missing, proofs)
 	}
@@ -49,11 +52,15 @@ func failed(in *Input) verdict {
 	if in.Drill != nil {
 		v.Head = "Drill failed"
 	}
-	v.Lead = fmt.Sprintf("%s was not brought back: the run ended after %s", capital(set(in)), span(in.Seconds))
+	v.Before = fmt.Sprintf("%s was not brought back: the run ended after %s", capital(set(in)), span(in.Seconds))
 	if n := len(in.Steps); n > 0 {
-		v.Lead += fmt.Sprintf("; the last step that it tells of is “%s”", clean(in.Steps[n-1].Name))
+		last := "; the last step that was done is “%s”"
+		if finite(in.Steps[n-1].Seconds) == 0 {
+			last = ", in the step “%s”"
+		}
+		v.Before += fmt.Sprintf(last, cut(clean(in.Steps[n-1].Name), mostText))
 	}
-	v.Lead += "."
+	v.Before += "."
 	if in.Drill == nil {
 		v.Next = "The same command, run again, goes on where this run ended."
 	}
@@ -71,7 +78,8 @@ func restored(in *Input, missing []string, proofs []proof) verdict {
 	if len(proofs) == 0 {
 		v.Head = "Restored, nothing is proven"
 	}
-	v.Lead = back(in) + "; " + proven(missing, proofs) + "."
+	v.back(in)
+	v.After = "; " + proven(missing, proofs) + "."
 	return v
 }
 
@@ -83,27 +91,28 @@ func drilled(in *Input, missing []string, proofs []proof) verdict {
 	case len(missing) > 0 || len(proofs) == 0:
 		v.Grade, v.Head = fair, "Drill passed, not all is proven"
 	}
-	v.Lead = back(in) + "; " + proven(missing, proofs)
+	v.back(in)
+	v.After = "; " + proven(missing, proofs)
 	if o := in.Drill.Objective.Seconds(); o > 0 && in.Seconds > o {
-		v.Lead += fmt.Sprintf("; it took %s more than the objective", span(in.Seconds-o))
+		v.After += fmt.Sprintf("; it took %s more than the objective", span(in.Seconds-o))
 	}
-	v.Lead += "."
+	v.After += "."
 	return v
 }
 
 // back says what was brought back, and to which moment exactly.
-func back(in *Input) string {
-	s := capital(set(in)) + " is back"
+func (v *verdict) back(in *Input) {
+	v.Before = capital(set(in)) + " is back"
 	at, exact := moment(in)
 	if !at.IsZero() && exact {
-		s += " as of its last transaction, committed at " + iso(at)
+		v.Before += " as of its last transaction, committed at "
 	} else if !at.IsZero() {
-		s += " as of the backup finished at " + iso(at)
+		v.Before += " as of the backup finished at "
 	}
+	v.At = iso(at)
 	if in.Reached != nil && in.Reached.File != "" {
-		s += ", up to " + position(in.Reached.File, in.Reached.Offset)
+		v.Position = position(in.Reached.File, in.Reached.Offset)
 	}
-	return s
 }
 
 // moment is when the last transaction was committed that was brought back; or,
