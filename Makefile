@@ -42,6 +42,10 @@ etcd: ## install the etcd that tests of the guard run against
 versitygw: ## install the S3 server that tests of repositories run against
 	scripts/versitygw
 
+.PHONY: chromium
+chromium: ## install the browser in which long tests look at reports (root, Debian)
+	scripts/chromium
+
 .PHONY: test
 test: servers etcd versitygw ## run all tests
 	go test -p 2 -timeout 20m ./...
