@@ -61,14 +61,24 @@ func runDrill(ctx context.Context, c *config.Loaded, o restoreOptions, out io.Wr
 		}
 	}
 	o.Set, o.Workers, o.Memory, o.Progress = c.Set, c.Restore.Workers, int64(c.Restore.Memory), replay.NewProgress()
+	o.Hold = holder(o.Repository, c.Set)
 	shown := &steps{progress: o.Progress}
 	o.Step = shown.step
 	stop := ui.Live(os.Stderr, shown.line)
 	r, err := drill.Run(ctx, drill.Options{Restore: o.Options, Scratch: c.Drill.Scratch, Objective: c.Drill.Objective, History: c.Drill.Report})
 	stop()
+	if c.Drill.Report != "" && ctx.Err() == nil {
+		err = errors.Join(err, keepPage(c.Drill.Report, r, c.Drill.Objective, err))
+	}
 	if o.json {
 		return errors.Join(err, json.NewEncoder(out).Encode(r))
 	}
 	_, werr := io.WriteString(out, ui.Drill(r))
 	return errors.Join(err, werr)
+}
+
+// keepPage writes the drill's page beside its history.
+func keepPage(dir string, r *drill.Result, objective time.Duration, err error) error {
+	history, herr := drill.History(dir)
+	return errors.Join(herr, writePage(drillReport(dir, r.Time), drillPage(r, history, objective), err))
 }

@@ -15,7 +15,9 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/config"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
+	"github.com/lifeboat-db/lifeboat/internal/repository"
 	"github.com/lifeboat-db/lifeboat/internal/restore"
+	"github.com/lifeboat-db/lifeboat/internal/retain"
 	"github.com/lifeboat-db/lifeboat/internal/ui"
 )
 
@@ -24,6 +26,8 @@ type restoreOptions struct {
 	restore.Options
 	repository string
 	asOf       string
+	report     string
+	noLease    bool
 	json       bool
 }
 
@@ -73,6 +77,8 @@ A directory that is not empty is never touched.
 	f.BoolVar(&o.NoProof, "no-proof", false, "do not read back the rows that the log has touched")
 	f.StringVar(&o.repository, "repository", "", "name of the repository to read (default: the first of the configuration)")
 	f.StringVar(&o.asOf, "repository-as-of", "", "read the repository as it was at this time (a bucket with versioning)")
+	f.BoolVar(&o.noLease, "no-lease", false, "write nothing to the repository, where expire may remove what is needed meanwhile")
+	f.StringVar(&o.report, "report", "", "write what was done as an HTML page, one file, to this path")
 	f.BoolVar(&o.json, "json", false, "write one JSON object to standard output")
 	return cmd
 }
@@ -98,11 +104,17 @@ func runRestore(ctx context.Context, c *config.Loaded, o restoreOptions, out io.
 		}
 	}
 	o.Set, o.Workers, o.Memory, o.Progress = c.Set, c.Restore.Workers, int64(c.Restore.Memory), replay.NewProgress()
+	if asOf.IsZero() && !o.noLease {
+		o.Hold = holder(o.Repository, c.Set)
+	}
 	shown := &steps{out: os.Stderr, progress: o.Progress}
 	o.Step = shown.step
 	stop := ui.Live(os.Stderr, shown.line)
 	rep, err := restore.Run(ctx, o.Options)
 	stop()
+	if o.report != "" && !o.PlanOnly {
+		err = errors.Join(err, writePage(o.report, pageOf(rep), err))
+	}
 	if o.json {
 		line := struct {
 			*restore.Report
@@ -119,6 +131,13 @@ func runRestore(ctx context.Context, c *config.Loaded, o restoreOptions, out io.
 	}
 	_, err = io.WriteString(out, text)
 	return err
+}
+
+// holder keeps backups of a restore from being expired.
+func holder(repo *repository.Repository, set string) func(context.Context, []string) (func(), error) {
+	return func(ctx context.Context, backups []string) (func(), error) {
+		return retain.Hold(ctx, repo, set, retain.WhatRestore, backups...)
+	}
 }
 
 func serverInPath() (string, error) {

@@ -50,6 +50,8 @@ end what it has proven.
 	root.AddCommand(restoreCommand())
 	root.AddCommand(infoCommand())
 	root.AddCommand(drillCommand())
+	root.AddCommand(verifyCommand())
+	root.AddCommand(expireCommand())
 	root.AddCommand(repositoryCommand())
 	root.AddCommand(configCommand())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {

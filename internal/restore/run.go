@@ -38,6 +38,9 @@ type Options struct {
 	Memory  int64 // of the server's buffer pool, and of the replay; 0: 1 GiB
 	NoProof bool  // do not read back every row that the log has touched
 
+	// Hold keeps backups from being expired until release is called; may be nil.
+	Hold func(ctx context.Context, backups []string) (release func(), err error)
+
 	// Prove is asked, when all is there, whether it is right; may be nil.
 	Prove func(ctx context.Context, db *sql.DB) error
 
@@ -146,9 +149,11 @@ func (r *runner) run(ctx context.Context) error {
 	if r.rep.Finished {
 		return nil
 	}
-	if err := r.plan(ctx, r.request()); err != nil {
+	release, err := r.planHeld(ctx)
+	if err != nil {
 		return err
 	}
+	defer release()
 	if err := r.checkSpace(); err != nil {
 		return err
 	}
@@ -209,6 +214,23 @@ func (r *runner) request() Request {
 		return Request{Until: r.Until, Backup: r.j.Backups[len(r.j.Backups)-1]}
 	}
 	return Request{Until: r.Until, Backup: r.Backup}
+}
+
+// planHeld plans, holds what the plan needs, and plans once more: what is there
+// then stays.
+func (r *runner) planHeld(ctx context.Context) (release func(), err error) {
+	release = func() {}
+	if err := r.plan(ctx, r.request()); err != nil || r.Hold == nil || len(r.rep.Plan.BackupIDs) == 0 {
+		return release, err
+	}
+	if release, err = r.Hold(ctx, r.rep.Plan.BackupIDs); err != nil {
+		return nil, err
+	}
+	if err := r.plan(ctx, r.request()); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
 }
 
 func (r *runner) checkSpace() error {

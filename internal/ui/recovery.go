@@ -9,6 +9,8 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/drill"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
 	"github.com/lifeboat-db/lifeboat/internal/restore"
+	"github.com/lifeboat-db/lifeboat/internal/retain"
+	"github.com/lifeboat-db/lifeboat/internal/verify"
 )
 
 // utc writes a time in UTC, as --until takes it; a missing one is a dash.
@@ -185,4 +187,70 @@ func steps(r *restore.Report) string {
 		rows = append(rows, [2]string{s.Name, text})
 	}
 	return Table(rows)
+}
+
+// VerifyLine is one line about a verification that runs.
+func VerifyLine(name string, p *verify.Progress) string {
+	if p == nil {
+		return "verify " + name + ": listing"
+	}
+	return fmt.Sprintf("verify %s: %s of %s, %s of %s objects", name, Bytes(p.Bytes), Bytes(p.TotalBytes), Count(p.Objects), Count(p.TotalObjects))
+}
+
+// Verified renders what a verification has found.
+func Verified(r *verify.Report) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s objects, %s; read %s objects, %s; %s were checked before\n",
+		printable(r.Place), Count(r.Objects), Bytes(r.Bytes), Count(r.Checked), Bytes(r.CheckedBytes), Count(r.Skipped))
+	for _, f := range r.Findings {
+		fmt.Fprintf(&b, "%s  %s: %s\n", strings.ToUpper(string(f.Kind)), printable(f.Object), printable(f.Cause))
+		if len(f.Lost.Backups) > 0 {
+			fmt.Fprintf(&b, "    lost: backup %s\n", printable(strings.Join(f.Lost.Backups, ", ")))
+		}
+		if l := f.Lost.Log; l != nil {
+			fmt.Fprintf(&b, "    lost: %s, %s from %d to %d, transactions %s\n", printable(l.Server), printable(l.File), l.Start, l.End, printable(l.GTIDs))
+		}
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(&b, "%s\n", printable(n))
+	}
+	if r.Complete && len(r.Findings) == 0 {
+		b.WriteString("Everything is there, and as it was written.\n")
+	}
+	return b.String()
+}
+
+// Expiry renders what goes and what stays.
+func Expiry(name string, d retain.Decision, dryRun bool) string {
+	var b strings.Builder
+	verb := "goes"
+	if dryRun {
+		verb = "would go"
+	}
+	fmt.Fprintf(&b, "Repository %s, set %s\n", printable(name), printable(d.Set))
+	var gone int64
+	g := grid{heads: []string{"", "what", "stored", "why"}, right: "0010"}
+	add := func(f retain.Fate, what string, stored int64) {
+		word := "stays"
+		if f.Goes {
+			word = verb
+			gone += stored
+		}
+		g.add(word, what, Bytes(stored), f.Why)
+	}
+	for _, x := range d.Backups {
+		add(x.Fate, x.ID+", "+x.Kind, x.Stored)
+	}
+	for _, x := range d.Logs {
+		add(x.Fate, x.File+" of "+x.Server, x.Stored)
+	}
+	for _, x := range d.Leftovers {
+		add(x.Fate, x.Object, x.Stored)
+	}
+	b.WriteString(g.text(0))
+	for _, n := range d.Notes {
+		fmt.Fprintf(&b, "%s\n", printable(n))
+	}
+	fmt.Fprintf(&b, "%s %s\n", Bytes(gone), verb)
+	return b.String()
 }

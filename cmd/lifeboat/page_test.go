@@ -1,4 +1,4 @@
-package restore_test
+package main
 
 import (
 	"reflect"
@@ -7,7 +7,7 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/backup"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
-	"github.com/lifeboat-db/lifeboat/internal/report"
+	html "github.com/lifeboat-db/lifeboat/internal/report"
 	"github.com/lifeboat-db/lifeboat/internal/restore"
 )
 
@@ -26,18 +26,18 @@ func TestPage(t *testing.T) {
 		Replay:  &replay.Report{Transactions: 9},
 		Reached: &restore.Base{Server: "m", File: "bin.1", Offset: 4, GTIDs: "0-1-2", At: at},
 	}
-	want := report.Input{
+	want := html.Input{
 		Set: "s", Repository: "r", Dir: "/d", Until: "bin.1:4", Begun: at, Seconds: 12, PredictedSeconds: 10, Finished: true, Resumed: true, Forward: true,
-		Steps:   []report.Step{{Name: "unpack the backup", Begun: at, Seconds: 3, Bytes: 4}},
-		Backups: []report.Backup{{ID: "i", Kind: "full", Driver: "dump", ServerVersion: "11.8", Finished: at, StoredBytes: 5, DataBytes: 6}},
-		Base:    &report.State{Server: "m", File: "bin.1", Offset: 1, At: at},
-		Log:     &report.Log{Server: "m", Files: []string{"bin.1"}, Bytes: 7, StoredBytes: 8},
-		Replay:  r.Replay, Reached: &report.State{Server: "m", File: "bin.1", Offset: 4, GTIDs: "0-1-2", At: at}, Warnings: []string{"w"},
+		Steps:   []html.Step{{Name: "unpack the backup", Begun: at, Seconds: 3, Bytes: 4}},
+		Backups: []html.Backup{{ID: "i", Kind: "full", Driver: "dump", ServerVersion: "11.8", Finished: at, StoredBytes: 5, DataBytes: 6}},
+		Base:    &html.State{Server: "m", File: "bin.1", Offset: 1, At: at},
+		Log:     &html.Log{Server: "m", Files: []string{"bin.1"}, Bytes: 7, StoredBytes: 8},
+		Replay:  r.Replay, Reached: &html.State{Server: "m", File: "bin.1", Offset: 4, GTIDs: "0-1-2", At: at}, Warnings: []string{"w"},
 	}
-	if have := r.Page(); !reflect.DeepEqual(have, want) {
+	if have := pageOf(r); !reflect.DeepEqual(have, want) {
 		t.Errorf("have %+v\nwant %+v", have, want)
 	}
-	if have := (&restore.Report{}).Page(); !reflect.DeepEqual(have, report.Input{}) {
+	if have := pageOf(&restore.Report{}); !reflect.DeepEqual(have, html.Input{}) {
 		t.Errorf("of nothing: %+v", have)
 	}
 }
