@@ -22,7 +22,7 @@ func TestReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks := regexp.MustCompile("(?s)<!-- run by test/recovery -->\n```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1)
-	if len(blocks) != 2 {
+	if len(blocks) != 3 {
 		t.Fatalf("%d blocks to run in README", len(blocks))
 	}
 	bin := t.TempDir()
@@ -40,7 +40,8 @@ func TestReadme(t *testing.T) {
 	}
 	dir := t.TempDir()
 	env := append(os.Environ(), "PATH="+bin+":"+filepath.Dir(mysqld)+":"+os.Getenv("PATH"), "LIFEBOAT_SET=orders", "LIFEBOAT_SERVER1_DSN="+w.i.DSN(""),
-		"LIFEBOAT_REPO1_URL="+filepath.Join(dir, "repository"), "NEW="+filepath.Join(dir, "new"))
+		"LIFEBOAT_REPO1_URL="+filepath.Join(dir, "repository"), "NEW="+filepath.Join(dir, "new"),
+		"LIFEBOAT_DRILL_SCRATCH="+filepath.Join(dir, "drill"), "LIFEBOAT_DRILL_REPORT="+filepath.Join(dir, "reports"))
 	sh := func(script string) string {
 		t.Helper()
 		c := exec.CommandContext(t.Context(), "sh", "-e", "-c", script)
@@ -63,7 +64,13 @@ wait $lifeboat_archive`)
 	if err := w.i.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if out := sh(blocks[1][1]); !strings.Contains(out, "is restored") {
+	if out := sh(blocks[1][1]); !strings.Contains(out, "The drill has passed") || !strings.Contains(out, "as it was written") {
+		t.Errorf("%s", out)
+	}
+	if pages, err := filepath.Glob(filepath.Join(dir, "reports", "drill-*.html")); err != nil || len(pages) != 1 {
+		t.Errorf("the drill has left %v %v", pages, err)
+	}
+	if out := sh(blocks[2][1]); !strings.Contains(out, "is restored") {
 		t.Errorf("%s", out)
 	}
 	i := servertest.StartWith(t, d, server.Options{DataDir: filepath.Join(dir, "new"), SkipNetworking: true})
