@@ -232,21 +232,24 @@ func newTwin(h *history) twin {
 	return w
 }
 
-// reach is the last transaction to which a server's log leads from number on,
-// with the files for which have is true.
+// reach is the last transaction to which a server's log leads from a backup on,
+// with the files for which have is true: as a restore finds it, from the file
+// that the backup names, else from the last that begins with what it holds, and
+// up to the first that is not there.
 func (w twin) reach(s *serverModel, b *backupModel, have func(*fileModel) bool) int {
-	at := b.number
-	if !w.gtids && !slices.ContainsFunc(s.files, func(f *fileModel) bool { return f.File.File == b.File && have(f) }) {
-		return at // without GTIDs it is entered where the backup says
-	}
-	for _, f := range s.files {
-		switch {
-		case f.last <= at: // nothing new in it, or nothing at all
-		case !have(f) || f.before() > at:
-			return at
-		default:
-			at = f.last
+	at, entered := b.number, -1
+	for i, f := range s.files {
+		if have(f) && w.gtids && f.before() <= b.number {
+			entered = i
 		}
+	}
+	for i, f := range s.files {
+		if have(f) && s.name == b.Server && f.File.File == b.File {
+			entered = i
+		}
+	}
+	for i := entered; i >= 0 && i < len(s.files) && have(s.files[i]); i++ {
+		at = max(at, s.files[i].last)
 	}
 	return at
 }

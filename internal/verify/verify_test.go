@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -296,8 +297,8 @@ func TestRestoreFindsFlips(t *testing.T) {
 // readAll reads what a restore would.
 func (w *world) readAll() error {
 	all, bad, err := backup.List(w.t.Context(), w.r, "s")
-	if err != nil || len(bad) > 0 {
-		return fmt.Errorf("%v %v", bad, err)
+	if err := errors.Join(append(bad, err)...); err != nil {
+		return err
 	}
 	for _, m := range all {
 		s := backup.Open(w.t.Context(), w.r, m, 1)
