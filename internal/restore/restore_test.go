@@ -177,12 +177,16 @@ func (w *world) same(dir string, want compare.State) {
 	}
 }
 
-// drivers of a server, the quickest first.
+// drivers of a server, the best first; test/recovery tries all of them.
 func drivers(d server.Distribution) []string {
-	if d.Flavor == server.MariaDB {
-		return []string{backup.MariaDBBackup, backup.Dump}
+	all := []string{backup.MariaDBBackup, backup.Dump}
+	if d.Flavor == server.MySQL {
+		all = []string{backup.Clone, backup.Dump}
 	}
-	return []string{backup.Clone, backup.Dump}
+	if !long {
+		return all[:1]
+	}
+	return all
 }
 
 // TestRestore: from a backup that was taken while the server was written to, and

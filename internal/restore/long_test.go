@@ -1,0 +1,6 @@
+//go:build long
+
+package restore_test
+
+// long: make test-long has more time.
+const long = true
