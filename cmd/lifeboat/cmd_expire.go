@@ -58,11 +58,15 @@ func expireOne(ctx context.Context, c *config.Loaded, name string, dryRun, asJSO
 	if err != nil {
 		return err
 	}
+	policy := retain.Policy{KeepFull: c.Expire.KeepFull, KeepFor: c.Expire.KeepFor}
+	if err := policy.Validate(); err != nil {
+		return err
+	}
 	inv, err := retain.Survey(ctx, repo, c.Set)
 	if err != nil {
 		return err
 	}
-	d := retain.Plan(inv, retain.Policy{KeepFull: c.Expire.KeepFull, KeepFor: c.Expire.KeepFor}, time.Now())
+	d := retain.Plan(inv, policy, time.Now())
 	if asJSON {
 		err = json.NewEncoder(out).Encode(d)
 	} else {
