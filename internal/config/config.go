@@ -66,9 +66,8 @@ type Backup struct {
 
 // Restore is how restores are done.
 type Restore struct {
-	Workers int    `key:"workers" hint:"parts that are fetched at once"`
-	Memory  Size   `key:"memory" hint:"memory for the index of changed rows"`
-	Scratch string `key:"scratch" hint:"directory for what is needed meanwhile"`
+	Workers int  `key:"workers" hint:"parts that are fetched at once"`
+	Memory  Size `key:"memory" hint:"memory for the index of changed rows"`
 }
 
 // Expire says what may be removed.
@@ -96,7 +95,7 @@ func Default() Config {
 		Version: Version,
 		Archive: Archive{Flush: time.Second, Segment: 8 << 20, MaxWait: time.Minute, Purge: PurgeServer, Keep: 24 * time.Hour},
 		Backup:  Backup{Driver: "auto", Workers: 2, Part: 16 << 20},
-		Restore: Restore{Workers: 4, Memory: 1 << 30, Scratch: "/var/tmp"},
+		Restore: Restore{Workers: 4, Memory: 1 << 30},
 		Expire:  Expire{KeepFull: 2, KeepFor: 30 * 24 * time.Hour},
 		Drill:   Drill{Objective: 30 * time.Minute, Scratch: "/var/tmp", Report: "/var/lib/lifeboat/drills"},
 	}

@@ -16,7 +16,7 @@ const configVariable = prefix + "CONFIG"
 // with LIFEBOAT_TEST_ are some, too.
 var others = []string{
 	"CONFIG", "CACHE", "MYSQLD", "CPUPROFILE", "BIN", "BENCH_DIST", "SEED", "CASE", "FEATURES", "STEPS", "HISTORIES",
-	"TRANSACTIONS", "STORMS", "KILLS", "SERVER_KILLS", "ETCD", "VERSITYGW", "DEBIAN_MIRROR", "GUARD_RUN",
+	"TRANSACTIONS", "STORMS", "KILLS", "SERVER_KILLS", "ETCD", "VERSITYGW", "CHROMIUM", "SHOTS", "DEBIAN_MIRROR", "GUARD_RUN",
 }
 
 // environ takes the variables. One that begins like ours and is no key is

@@ -174,7 +174,6 @@ func (l *loader) backup() {
 func (l *loader) restore() {
 	l.count("restore.workers", l.Restore.Workers)
 	l.sizes("restore.memory", l.Restore.Memory, 16<<20, 1<<50)
-	l.scratch("restore.scratch", l.Restore.Scratch)
 	l.want(l.Expire.KeepFull >= 1, "expire.keep_full", "1 or more")
 	l.between("expire.keep_for", l.Expire.KeepFor, 0, years)
 	l.between("drill.objective", l.Drill.Objective, time.Second, years)
