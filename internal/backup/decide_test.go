@@ -124,12 +124,12 @@ func TestParents(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
-	maria, mysql := dbconn.Server{Flavor: gtid.MariaDB}, dbconn.Server{Flavor: gtid.MySQL}
+	maria, mysql, old := dbconn.Server{Flavor: gtid.MariaDB}, dbconn.Server{Flavor: gtid.MySQL, Major: 9, Minor: 7}, dbconn.Server{Flavor: gtid.MySQL, Major: 5, Minor: 7}
 	for _, c := range []struct {
 		name   string
 		server dbconn.Server
 		want   string
-	}{{"", maria, MariaDBBackup}, {"", mysql, Dump}, {Dump, maria, Dump}, {MariaDBBackup, mysql, MariaDBBackup}} {
+	}{{"", maria, MariaDBBackup}, {"", mysql, Clone}, {"", old, Dump}, {Dump, maria, Dump}, {MariaDBBackup, mysql, MariaDBBackup}} {
 		if d, err := choose(Drivers(), c.name, c.server); err != nil || d.Name() != c.want {
 			t.Errorf("%q: %v %v, want %s", c.name, d, err, c.want)
 		}

@@ -89,12 +89,17 @@ const (
 // Drivers are those that there are.
 func Drivers() []Driver { return []Driver{mariaBackup{}, cloner{}, dumper{}} }
 
-// suits says which drivers are right for a server, the best first.
+// suits says which drivers are right for a server, the best first. Patch levels
+// below 8.0.17 have no clone plugin to be found, which Check says.
 func suits(s dbconn.Server) []string {
-	if s.Flavor == gtid.MariaDB {
+	switch {
+	case s.Flavor == gtid.MariaDB:
 		return []string{MariaDBBackup, Dump}
+	case s.AtLeast(8, 0):
+		return []string{Clone, Dump}
+	default:
+		return []string{Dump}
 	}
-	return []string{Clone, Dump}
 }
 
 // choose finds a driver by its name, or the best one for a server.
