@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lifeboat-db/lifeboat/internal/guard/agent"
+	"github.com/lifeboat-db/lifeboat/test/world"
 )
 
 // inside marks the process that is the first one of its world.
@@ -39,7 +40,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(inside) == "" {
 		os.Exit(enter())
 	}
-	if err := settle(); err != nil {
+	if err := world.Settle(); err != nil {
 		fmt.Fprintln(os.Stderr, "the world:", err)
 		os.Exit(1)
 	}
@@ -65,20 +66,4 @@ func enter() int {
 		return 1
 	}
 	return cmd.ProcessState.ExitCode()
-}
-
-// settle mounts the world's own /proc, and takes away what lies hidden below
-// other mounts.
-func settle() error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return err
-	}
-	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
-		return err
-	}
-	for range 3 {
-		_ = unix.Unmount("/dev/shm", unix.MNT_DETACH)
-		_ = unix.Unmount("/dev/pts", unix.MNT_DETACH)
-	}
-	return nil
 }

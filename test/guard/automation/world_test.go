@@ -19,6 +19,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/guard/probe/process"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
+	"github.com/lifeboat-db/lifeboat/test/world"
 )
 
 // inside marks the process that is the first one of its world: PID and mount
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(inside) == "" {
 		os.Exit(enter())
 	}
-	if err := settle(); err != nil {
+	if err := world.Settle(); err != nil {
 		fmt.Fprintln(os.Stderr, "the world:", err)
 		os.Exit(1)
 	}
@@ -51,20 +52,6 @@ func enter() int {
 		return 1
 	}
 	return cmd.ProcessState.ExitCode()
-}
-
-func settle() error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return err
-	}
-	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
-		return err
-	}
-	for range 3 {
-		_ = unix.Unmount("/dev/shm", unix.MNT_DETACH)
-		_ = unix.Unmount("/dev/pts", unix.MNT_DETACH)
-	}
-	return nil
 }
 
 // machine is a world with a system disk and a data disk, a server on the
