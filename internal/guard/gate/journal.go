@@ -16,6 +16,7 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/guard/atomicfile"
 	"github.com/lifeboat-db/lifeboat/internal/guard/operation"
+	"github.com/lifeboat-db/lifeboat/internal/guard/procstat"
 )
 
 // Journal remembers the running command, so that an agent that is started anew
@@ -59,35 +60,32 @@ const keptRuns = 50
 
 func (j *Journal) begin(c Command, now time.Time) (Entry, error) {
 	e := Entry{Run: newRun(now), Operation: c.Operation, Argv: c.Argv, Token: c.Token, Begin: now}
-	text, err := json.Marshal(e)
-	if err != nil {
-		return Entry{}, err
-	}
 	if err := os.MkdirAll(filepath.Join(j.Dir, "runs"), 0o700); err != nil {
 		return Entry{}, err
 	}
 	j.prune()
-	if err := atomicfile.Replace(j.path(), text); err != nil {
-		return Entry{}, fmt.Errorf("journal: %w", err)
+	return e, j.write(e)
+}
+
+func (j *Journal) write(e Entry) error {
+	text, err := json.Marshal(e)
+	if err == nil {
+		err = atomicfile.Replace(j.path(), text)
 	}
-	return e, nil
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
 }
 
 // started notes the command's first process.
 func (j *Journal) started(e Entry, pid int) (Entry, error) {
-	st, err := readStat(j.proc(), pid)
+	st, err := procstat.Read(j.proc(), pid)
 	if err != nil {
 		return e, fmt.Errorf("journal: %w", err)
 	}
-	e.Leader = Leader{PID: pid, Start: st.start, Boot: j.boot()}
-	text, err := json.Marshal(e)
-	if err != nil {
-		return e, err
-	}
-	if err := atomicfile.Replace(j.path(), text); err != nil {
-		return e, fmt.Errorf("journal: %w", err)
-	}
-	return e, nil
+	e.Leader = Leader{PID: pid, Start: st.Start, Boot: j.boot()}
+	return e, j.write(e)
 }
 
 func (j *Journal) proc() string {
@@ -180,49 +178,23 @@ func (j *Journal) left(e Entry) (pids []int, err error) {
 	if e.Leader.PID == 0 || e.Leader.Boot != j.boot() {
 		return pids, nil
 	}
-	if st, err := readStat(j.proc(), e.Leader.PID); err == nil && st.start != e.Leader.Start { // the number is another's
+	if st, err := procstat.Read(j.proc(), e.Leader.PID); err == nil && st.Start != e.Leader.Start { // the number is another's
 		return pids, nil
 	}
-	entries, err := os.ReadDir(j.proc())
+	all, err := procstat.IDs(j.proc())
 	if err != nil {
 		return nil, err
 	}
-	for _, entry := range entries {
-		pid, err := strconv.Atoi(entry.Name())
-		if err != nil || slices.Contains(pids, pid) {
+	for _, pid := range all {
+		if slices.Contains(pids, pid) {
 			continue
 		}
-		st, err := readStat(j.proc(), pid)
-		if err == nil && st.session == e.Leader.PID && st.state != 'Z' { //check:journal-session
+		st, err := procstat.Read(j.proc(), pid)
+		if err == nil && st.Session == e.Leader.PID && st.State != 'Z' { //check:journal-session
 			pids = append(pids, pid)
 		}
 	}
 	return pids, nil
-}
-
-// stat is what proc(5) says in /proc/PID/stat.
-type stat struct {
-	state   byte
-	session int
-	start   uint64
-}
-
-func readStat(proc string, pid int) (st stat, err error) {
-	text, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "stat"))
-	if err != nil {
-		return st, err
-	}
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])) // the name may hold anything
-	const session, start = 6 - 3, 22 - 3                                      // counted from 1, the state is the third
-	if len(fields) <= start {
-		return st, fmt.Errorf("stat of process %d has %d fields", pid, len(fields))
-	}
-	st.state = fields[0][0]
-	if st.session, err = strconv.Atoi(fields[session]); err != nil {
-		return st, err
-	}
-	st.start, err = strconv.ParseUint(fields[start], 10, 64)
-	return st, err
 }
 
 // executing is how long a process may take to execute a program, and how often
@@ -237,16 +209,12 @@ const (
 // own, so that an empty one is looked at again.
 func (j *Journal) processes(marker string) (pids []int, err error) {
 	proc := j.proc()
-	entries, err := os.ReadDir(proc)
+	all, err := procstat.IDs(proc)
 	if err != nil {
 		return nil, err
 	}
 	var empty []int
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
+	for _, pid := range all {
 		switch found, none := marked(proc, pid, marker); {
 		case found:
 			pids = append(pids, pid)

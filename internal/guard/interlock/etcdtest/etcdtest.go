@@ -3,7 +3,6 @@
 package etcdtest
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -19,6 +18,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+
+	"github.com/lifeboat-db/lifeboat/internal/guard/procstat"
 )
 
 // binary is what scripts/etcd has installed.
@@ -307,8 +308,7 @@ func stopped(pid int) bool {
 		if err != nil {
 			continue // the thread has ended
 		}
-		// PID (NAME) STATE ...; the name may hold anything.
-		if _, state, ok := strings.Cut(string(text[bytes.LastIndexByte(text, ')'):]), " "); ok && !strings.HasPrefix(state, "T") {
+		if st, err := procstat.Parse(text); err == nil && st.State != 'T' {
 			return false
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/guard/engine"
 	"github.com/lifeboat-db/lifeboat/internal/guard/fact"
 	"github.com/lifeboat-db/lifeboat/internal/guard/probe"
+	"github.com/lifeboat-db/lifeboat/internal/guard/procstat"
 )
 
 // holder has a process of these tests hold a file in some way: "WAY PATH".
@@ -99,7 +100,7 @@ func hold(way, path string) {
 		go func() {
 			for { // until the first thread is a zombie
 				text, _ := os.ReadFile("/proc/self/task/" + strconv.Itoa(os.Getpid()) + "/stat")
-				if st, err := parseStat(text); err == nil && st.state == 'Z' {
+				if st, err := procstat.Parse(text); err == nil && st.State == 'Z' {
 					break
 				}
 				time.Sleep(time.Millisecond)
@@ -685,19 +686,6 @@ func TestNames(t *testing.T) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	}
-}
-
-func FuzzParseStat(f *testing.F) {
-	f.Add("mysqld", "")
-	f.Add("a) S 1 (b", "x")
-	f.Add("\n)\n", "2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 7 0 0")
-	f.Fuzz(func(t *testing.T, comm, raw string) {
-		st, err := parseStat([]byte("7 (" + comm + ") S 1 2 3 4 5 2097152 7 8 9 10 11 12 13 14 15 16 17 18 12345 20 21\n"))
-		if err != nil || st.comm != comm || st.start != 12345 || st.state != 'S' || !st.kernel {
-			t.Errorf("%q: %+v %v", comm, st, err)
-		}
-		_, _ = parseStat([]byte(raw))
-	})
 }
 
 func FuzzParseMapping(f *testing.F) {

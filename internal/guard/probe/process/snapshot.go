@@ -28,6 +28,7 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/guard/engine"
 	"github.com/lifeboat-db/lifeboat/internal/guard/probe"
+	"github.com/lifeboat-db/lifeboat/internal/guard/procstat"
 )
 
 // Process is one user process, as a scan has found it.
@@ -92,7 +93,7 @@ func scan(ctx context.Context, proc string, self int) (*Snapshot, error) {
 	}
 	seen := map[int]uint64{}
 	for round := 0; ; round++ {
-		pids, err := processIDs(proc)
+		pids, err := procstat.IDs(proc)
 		if err != nil {
 			return nil, err
 		}
@@ -101,8 +102,8 @@ func scan(ctx context.Context, proc string, self int) (*Snapshot, error) {
 			if !ok {
 				return false
 			}
-			st, err := readStat(proc, pid)
-			return err == nil && st.start == start
+			st, err := procstat.Read(proc, pid)
+			return err == nil && st.Start == start
 		})
 		if len(fresh) == 0 {
 			break
@@ -153,64 +154,6 @@ func (s *scanner) problem(format string, args ...any) {
 	}
 }
 
-func processIDs(proc string) (pids []int, err error) {
-	d, err := os.Open(proc)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = d.Close() }()
-	names, err := d.Readdirnames(-1)
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		if pid, err := strconv.Atoi(name); err == nil {
-			pids = append(pids, pid)
-		}
-	}
-	slices.Sort(pids)
-	return pids, nil
-}
-
-// stat is what proc(5) says in /proc/PID/stat.
-type stat struct {
-	comm   string
-	state  byte
-	start  uint64
-	kernel bool // a kernel thread: it has no files
-}
-
-const pfKthread = 0x00200000 // PF_KTHREAD, include/linux/sched.h
-
-func readStat(proc string, pid int) (stat, error) {
-	text, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "stat"))
-	if err != nil {
-		return stat{}, err
-	}
-	return parseStat(text)
-}
-
-// parseStat reads a line of stat. The name may hold anything, parentheses and
-// newlines too: it ends at the last parenthesis.
-func parseStat(text []byte) (stat, error) {
-	open, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
-	if open < 0 || end < open {
-		return stat{}, fmt.Errorf("stat %.40q has no name", text)
-	}
-	fields := strings.Fields(string(text[end+1:]))
-	const flags, start = 9 - 3, 22 - 3 // fields are counted from 1, the state is the third
-	if len(fields) <= start || len(fields[0]) != 1 {
-		return stat{}, fmt.Errorf("stat has %d fields", len(fields))
-	}
-	f, err := strconv.ParseUint(fields[flags], 10, 64)
-	if err != nil {
-		return stat{}, err
-	}
-	st := stat{comm: string(text[open+1 : end]), state: fields[0][0], kernel: f&pfKthread != 0}
-	st.start, err = strconv.ParseUint(fields[start], 10, 64)
-	return st, err
-}
-
 type worker struct {
 	*scanner
 	buf []byte
@@ -219,31 +162,31 @@ type worker struct {
 // process scans one process and returns its start time; 0 if it has ended.
 func (w *worker) process(pid int) uint64 {
 	for range maxTries {
-		before, err := readStat(w.proc, pid)
+		before, err := procstat.Read(w.proc, pid)
 		if err != nil {
 			w.alive(pid, err)
 			return 0
 		}
-		if before.kernel || pid == w.self {
+		if before.Kernel || pid == w.self {
 			w.count(nil)
-			return before.start
+			return before.Start
 		}
-		p := Process{PID: pid, Start: before.start, Comm: before.comm}
+		p := Process{PID: pid, Start: before.Start, Comm: before.Name}
 		problems := w.look(&p, before)
-		after, err := readStat(w.proc, pid)
+		after, err := procstat.Read(w.proc, pid)
 		switch {
 		case err != nil:
 			return 0 // it has ended: what could not be read does not matter
-		case after.start != before.start:
+		case after.Start != before.Start:
 			continue // the number belongs to another process now
-		case after.state == 'Z' && before.state != 'Z':
+		case after.State == 'Z' && before.State != 'Z':
 			continue // it was ending: whoever is left holds the files
 		}
 		for _, err := range problems {
 			w.problem("process %d (%s): %v", pid, p.Comm, err)
 		}
 		w.count(&p)
-		return before.start
+		return before.Start
 	}
 	w.problem("process %d changes each time it is looked at", pid)
 	return 0
@@ -269,12 +212,12 @@ func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(e
 
 // look fills in what a process has open. A process whose first thread has
 // ended shows its files in its other threads only.
-func (w *worker) look(p *Process, st stat) (problems []error) {
+func (w *worker) look(p *Process, st procstat.Stat) (problems []error) {
 	dir := filepath.Join(w.proc, strconv.Itoa(p.PID))
 	p.Exe, _ = os.Readlink(filepath.Join(dir, "exe"))      // empty: judged by its files
 	p.NetNS, _ = os.Readlink(filepath.Join(dir, "ns/net")) // empty: its ports are not looked at by namespace
 	p.Argv0 = w.argv0(dir)
-	threads, err := w.tables(p.PID, st.state == 'Z')
+	threads, err := w.tables(p.PID, st.State == 'Z')
 	if err != nil && !gone(err) { //check:scan-threads
 		problems = append(problems, err)
 	}
@@ -320,7 +263,7 @@ func taskIDs(dir string) (ids []int, err error) {
 	if st.Nlink == 3 { // ".", "..", and the first thread (proc(5): one link for each)
 		return nil, nil
 	}
-	return processIDs(dir)
+	return procstat.IDs(dir)
 }
 
 // knownTable asks the kernel whether a thread shares its descriptors with one

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lifeboat-db/lifeboat/internal/guard/fact"
+	"github.com/lifeboat-db/lifeboat/internal/guard/procstat"
 )
 
 // Inodes of the first namespaces of their kinds (include/linux/proc_ns.h,
@@ -87,12 +88,12 @@ func (w World) kernelThreads(proc string) error {
 	if w.NoKernel {
 		return nil
 	}
-	st, err := readStat(proc, 2)
+	st, err := procstat.Read(proc, 2)
 	if err != nil {
 		return fmt.Errorf("process 2, the kernel's kthreadd: %w", err)
 	}
-	if !st.kernel { //check:visibility-kthreadd
-		return fmt.Errorf("process 2 is %s and not the kernel's kthreadd", st.comm)
+	if !st.Kernel { //check:visibility-kthreadd
+		return fmt.Errorf("process 2 is %s and not the kernel's kthreadd", st.Name)
 	}
 	return nil
 }
