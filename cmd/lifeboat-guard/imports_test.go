@@ -11,7 +11,7 @@ import (
 // others that may be in a program that runs as root on every database machine.
 // Nothing of a cloud, no workflow engine, no web framework.
 var (
-	house   = []string{"internal/gtid", "internal/dbconn", "internal/binlog", "internal/guard"}
+	house   = []string{"internal/atomicfile", "internal/gtid", "internal/dbconn", "internal/binlog", "internal/guard"}
 	outside = []string{
 		"cel.dev/cel-go", "cel.dev/expr", "filippo.io/edwards25519", "github.com/antlr4-go/antlr/v4",
 		"github.com/go-sql-driver/mysql", "github.com/hiddeco/sshsig", "github.com/klauspost/compress",

@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/lifeboat-db/lifeboat/internal/atomicfile"
 	"github.com/lifeboat-db/lifeboat/internal/guard/agent"
-	"github.com/lifeboat-db/lifeboat/internal/guard/atomicfile"
 	"github.com/lifeboat-db/lifeboat/internal/guard/gate"
 	"github.com/lifeboat-db/lifeboat/internal/guard/machine"
 	"github.com/lifeboat-db/lifeboat/internal/guard/operation"

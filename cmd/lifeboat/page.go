@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/lifeboat-db/lifeboat/internal/atomicfile"
 	"github.com/lifeboat-db/lifeboat/internal/drill"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	html "github.com/lifeboat-db/lifeboat/internal/report"
@@ -58,8 +59,7 @@ func writePage(path string, in html.Input, err error) error {
 	if err := html.HTML(&page, in); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	tmp := path + ".new"
-	if err := errors.Join(os.WriteFile(tmp, page.Bytes(), 0o644), os.Rename(tmp, path)); err != nil { //nolint:gosec // people read it
+	if err := errors.Join(atomicfile.Replace(path, page.Bytes()), os.Chmod(path, 0o644)); err != nil { //nolint:gosec // people read it
 		return fault.FromOS(fmt.Errorf("report: %w", err))
 	}
 	return nil

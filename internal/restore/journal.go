@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lifeboat-db/lifeboat/internal/atomicfile"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 )
 
@@ -109,33 +110,10 @@ func (w *workspace) write(j *Journal) error {
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(w.journal(), append(text, '\n')); err != nil {
+	if err := atomicfile.Replace(w.journal(), append(text, '\n')); err != nil {
 		return fault.FromOS(fmt.Errorf("restore: write journal: %w", err))
 	}
 	return nil
-}
-
-func replaceFile(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // emptyTarget says whether nothing lies in the target directory, or why that

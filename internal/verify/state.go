@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lifeboat-db/lifeboat/internal/atomicfile"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 )
 
@@ -195,11 +196,7 @@ func (s *state) rewrite() (err error) {
 	if err := os.Rename(s.path+".new", s.path); err != nil {
 		return s.wrap(err)
 	}
-	dir, err := os.Open(filepath.Dir(s.path))
-	if err != nil {
-		return s.wrap(err)
-	}
-	return s.wrap(errors.Join(dir.Sync(), dir.Close()))
+	return s.wrap(atomicfile.SyncDir(filepath.Dir(s.path)))
 }
 
 func (s *state) wrap(err error) error {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/lifeboat-db/lifeboat/internal/atomicfile"
 )
 
 // stagingName is the directory below the data directory that files are in until
@@ -188,7 +190,7 @@ func (s *staging) install(files []*file) error {
 		}
 	}
 	for dir := range dirs {
-		if err := syncDir(dir); err != nil {
+		if err := atomicfile.SyncDir(dir); err != nil {
 			return err
 		}
 	}
@@ -248,14 +250,6 @@ func (s *staging) mark(dirs map[string]bool) error {
 		dirs[filepath.Dir(path)] = true
 	}
 	return nil
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Recovered reads which point a server found its data at when it was first

@@ -43,7 +43,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 
-	"github.com/lifeboat-db/lifeboat/internal/guard/atomicfile"
+	"github.com/lifeboat-db/lifeboat/internal/atomicfile"
 	"github.com/lifeboat-db/lifeboat/internal/guard/seal"
 	"github.com/lifeboat-db/lifeboat/internal/guard/strictjson"
 )

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lifeboat-db/lifeboat/internal/guard/atomicfile"
+	"github.com/lifeboat-db/lifeboat/internal/atomicfile"
 	"github.com/lifeboat-db/lifeboat/internal/guard/operation"
 	"github.com/lifeboat-db/lifeboat/internal/guard/procstat"
 )

@@ -6,7 +6,7 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/lifeboat-db/lifeboat/internal/guard/atomicfile"
+	"github.com/lifeboat-db/lifeboat/internal/atomicfile"
 	"github.com/lifeboat-db/lifeboat/internal/guard/strictjson"
 )
 

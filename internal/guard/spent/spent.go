@@ -29,7 +29,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/lifeboat-db/lifeboat/internal/guard/atomicfile"
+	"github.com/lifeboat-db/lifeboat/internal/atomicfile"
 )
 
 // Errors that a caller decides on.
