@@ -53,20 +53,13 @@ func (b *builder) begin(file string, offset int64, from resume) error {
 	if from.at.File == file && from.at.Offset == offset && from.skip > 0 {
 		b.skip, b.whole = from.skip, from.whole
 		b.pending.Start, b.pending.End = from.skip, from.skip
-		all, err := gtid.ParseSet(flavorOf(from.whole.Flavor), from.whole.GTIDs)
+		all, err := gtid.ParseSet(gtid.FlavorNamed(from.whole.Flavor), from.whole.GTIDs)
 		if err != nil {
 			return fmt.Errorf("archive: what is archived of %s: %w", file, err)
 		}
 		b.all = all
 	}
 	return nil
-}
-
-func flavorOf(name string) gtid.Flavor {
-	if name == gtid.MariaDB.String() {
-		return gtid.MariaDB
-	}
-	return gtid.MySQL
 }
 
 // describe takes the format of the file that has been entered.

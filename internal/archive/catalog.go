@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -216,23 +215,22 @@ func (f File) join(s Summary) (Summary, error) {
 	if s.Last.After(sum.Last) {
 		sum.Last = s.Last
 	}
-	var err error
-	sum.GTIDs, err = union(flavorOf(s.Flavor), sum.GTIDs, s.GTIDs)
+	all, err := union(s.Flavor, sum.GTIDs, s.GTIDs)
+	sum.GTIDs = all.String()
 	return sum, err
 }
 
-func union(flavor gtid.Flavor, texts ...string) (string, error) {
-	var all gtid.Set
+func union(flavor string, texts ...string) (all gtid.Set, err error) {
 	for _, text := range texts {
-		set, err := gtid.ParseSet(flavor, text)
+		set, err := gtid.ParseSet(gtid.FlavorNamed(flavor), text)
 		if err == nil {
 			err = all.Union(set)
 		}
 		if err != nil {
-			return "", err
+			return gtid.Set{}, err
 		}
 	}
-	return all.String(), nil
+	return all, nil
 }
 
 // arrange puts files into the order of their logs.
@@ -253,7 +251,7 @@ func arrange(files []File) (logs []Log) {
 // anew) are ordered by when they were archived last, which says nothing about
 // the files but which of them the server writes now.
 func order(files []File) (out []File) {
-	slices.SortStableFunc(files, func(a, b File) int { return cmp.Compare(number(a.File), number(b.File)) })
+	slices.SortStableFunc(files, func(a, b File) int { return cmp.Compare(binlog.Number(a.File), binlog.Number(b.File)) })
 	next := make([]int, len(files))
 	linked := make([]bool, len(files))
 	for i := range files {
@@ -296,7 +294,7 @@ func successor(files []File, i int, taken []bool) int {
 	}
 	found := -1
 	for j, f := range files {
-		if f.File != files[i].Next || taken[j] || j == i || number(f.File) <= number(files[i].File) && base(f.File) == base(files[i].File) {
+		if f.File != files[i].Next || taken[j] || j == i || binlog.Number(f.File) <= binlog.Number(files[i].File) && binlog.Base(f.File) == binlog.Base(files[i].File) {
 			continue
 		}
 		if continues(files[i].Summary, f.Summary) == nil {
@@ -308,11 +306,3 @@ func successor(files []File, i int, taken []bool) int {
 	}
 	return found
 }
-
-// number is the number at the end of a log file's name, 0 if there is none.
-func number(name string) int64 {
-	n, _ := strconv.ParseInt(name[strings.LastIndexByte(name, '.')+1:], 10, 64)
-	return n
-}
-
-func base(name string) string { return name[:strings.LastIndexByte(name, '.')+1] }

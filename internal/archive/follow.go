@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,21 +67,14 @@ const (
 )
 
 func (o *Options) setDefaults() error {
-	orElse(&o.Flush, defaultFlush)
-	orElse(&o.SegmentBytes, defaultSegment)
-	orElse(&o.MaxWait, defaultMaxWait)
-	orElse(&o.Grace, defaultGrace)
+	o.Flush = cmp.Or(o.Flush, defaultFlush)
+	o.SegmentBytes = cmp.Or(o.SegmentBytes, defaultSegment)
+	o.MaxWait = cmp.Or(o.MaxWait, defaultMaxWait)
+	o.Grace = cmp.Or(o.Grace, defaultGrace)
 	if o.SegmentBytes < 1 || o.SegmentBytes > maxSegment {
 		return fmt.Errorf("archive: segments of %d bytes: it takes 1 to %d", o.SegmentBytes, maxSegment)
 	}
 	return nil
-}
-
-func orElse[T comparable](v *T, otherwise T) {
-	var zero T
-	if *v == zero {
-		*v = otherwise
-	}
 }
 
 // Follow archives one server's log into one repository until the context ends,

@@ -67,16 +67,11 @@ func continues(f, next Summary) error {
 	if f.Previous == nil || next.Previous == nil {
 		return nil
 	}
-	flavor := flavorOf(f.Flavor)
-	text, err := union(flavor, *f.Previous, f.GTIDs)
+	had, err := f.reach()
 	if err != nil {
 		return err
 	}
-	had, err := gtid.ParseSet(flavor, text)
-	if err != nil {
-		return err
-	}
-	says, err := gtid.ParseSet(flavor, *next.Previous)
+	says, err := union(f.Flavor, *next.Previous)
 	if err != nil {
 		return err
 	}
@@ -90,19 +85,27 @@ func continues(f, next Summary) error {
 	}
 }
 
-// Reached is the GTID set, or position, of everything up to the end of the
-// log's last run of files without a gap; empty if the log has no GTIDs.
+// reach is the GTID set, or position, of all transactions up to End, as far as
+// the file says what came before it; else it is empty.
+func (s Summary) reach() (gtid.Set, error) {
+	if s.Previous == nil {
+		return gtid.Set{}, nil
+	}
+	return union(s.Flavor, *s.Previous, s.GTIDs)
+}
+
+// Reach is the text of the GTID set, or position, of everything up to the end of
+// what is archived of a file; empty if the log has no GTIDs.
+func (f File) Reach() (string, error) {
+	set, err := f.reach()
+	return set.String(), err
+}
+
+// Reached is that of the log's last file.
 func (l Log) Reached() string {
 	if len(l.Files) == 0 {
 		return ""
 	}
-	last := l.Files[len(l.Files)-1]
-	if last.Previous == nil {
-		return ""
-	}
-	text, err := union(flavorOf(last.Flavor), *last.Previous, last.GTIDs)
-	if err != nil {
-		return ""
-	}
+	text, _ := l.Files[len(l.Files)-1].Reach() // what was described can be read
 	return text
 }

@@ -73,5 +73,5 @@ func (l *Lag) At(now time.Time) time.Duration { return max(0, now.Sub(l.caught))
 
 // before compares places of one log; names of files end in ascending numbers.
 func before(a, b binlog.Position) bool {
-	return cmp.Or(cmp.Compare(number(a.File), number(b.File)), cmp.Compare(a.Offset, b.Offset)) < 0
+	return cmp.Or(cmp.Compare(binlog.Number(a.File), binlog.Number(b.File)), cmp.Compare(a.Offset, b.Offset)) < 0
 }

@@ -56,7 +56,7 @@ func (o *Object) Describe(h repository.Header) error {
 	case !o.Closed && h.Size != s.End-s.Start, o.Closed && h.Size != 0, s.Flavor == "", s.End < firstOffset:
 		return fmt.Errorf("it holds %d bytes, and says that they are %d to %d of a log of %.100q: %w", h.Size, s.Start, s.End, s.Flavor, repository.ErrDamaged)
 	}
-	if _, err := union(flavorOf(s.Flavor), s.GTIDs); err != nil {
+	if _, err := union(s.Flavor, s.GTIDs); err != nil {
 		return fmt.Errorf("what it holds: %w: %w", err, repository.ErrDamaged)
 	}
 	o.Summary = s

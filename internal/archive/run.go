@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,8 +55,8 @@ func Run(asked context.Context, o RunOptions) error {
 	if len(o.Servers) == 0 || len(o.Places) == 0 {
 		return fault.Usagef("archive: there are %d servers and %d repositories: it takes one of each at least", len(o.Servers), len(o.Places))
 	}
-	orElse(&o.Watch, defaultWatch)
-	orElse(&o.MaxWait, defaultMaxWait)
+	o.Watch = cmp.Or(o.Watch, defaultWatch)
+	o.MaxWait = cmp.Or(o.MaxWait, defaultMaxWait)
 	if o.Listen == nil {
 		o.Listen = func(string, string) Listener { return Listener{} }
 	}

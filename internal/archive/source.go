@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
-	"github.com/lifeboat-db/lifeboat/internal/gtid"
 )
 
 // sourceFile is a file that the server has.
@@ -31,26 +30,13 @@ func ask(ctx context.Context, dsn string) (s source, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	err = withServer(ctx, dsn, func(db *sql.DB, who dbconn.Server) error {
-		if s.Server, err = ServerName(ctx, db, who); err != nil {
-			return err
+		if s.Server, err = dbconn.ServerName(ctx, db, who); err != nil {
+			return fmt.Errorf("archive: %w", err)
 		}
 		s.Files, err = files(ctx, db)
 		return err
 	})
 	return s, err
-}
-
-// ServerName is the name under which a server's log is kept: its uuid on MySQL;
-// MariaDB's servers have none, so their server_id must tell them apart.
-func ServerName(ctx context.Context, db dbconn.Querier, who dbconn.Server) (string, error) {
-	if who.Flavor == gtid.MariaDB {
-		return fmt.Sprintf("mariadb-%d", who.ServerID), nil
-	}
-	uuid, err := dbconn.Variable(ctx, db, "server_uuid")
-	if err != nil {
-		return "", fmt.Errorf("archive: ask the server's uuid: %w", err)
-	}
-	return uuid, nil
 }
 
 // files lists the log's files. The columns are more on some versions.

@@ -152,7 +152,7 @@ func (s *Status) log(l Log) LogStatus {
 func (st *LogStatus) compare(tip binlog.Position, files []sourceFile, now time.Time) {
 	var behind int64
 	for _, f := range files {
-		switch c := cmp.Compare(number(f.Name), number(tip.File)); {
+		switch c := cmp.Compare(binlog.Number(f.Name), binlog.Number(tip.File)); {
 		case tip.IsZero() || c > 0:
 			behind += f.Size - firstOffset
 		case c == 0:

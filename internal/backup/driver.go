@@ -2,7 +2,6 @@ package backup
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -143,13 +142,8 @@ func identify(ctx context.Context, q dbconn.Querier) (origin, error) {
 	if err != nil {
 		return origin{}, denied(err)
 	}
-	o := origin{Server: s, name: fmt.Sprintf("mariadb-%d", s.ServerID)}
-	if s.Flavor == gtid.MySQL {
-		if o.name, err = dbconn.Variable(ctx, q, "server_uuid"); err != nil {
-			return origin{}, fmt.Errorf("ask the server's uuid: %w", err)
-		}
-	}
-	return o, nil
+	name, err := dbconn.ServerName(ctx, q, s)
+	return origin{Server: s, name: name}, err
 }
 
 // denied gives an error of the connection its class and the next step.

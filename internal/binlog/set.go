@@ -111,10 +111,10 @@ func (s *Set) arrange() error {
 // counts for more than the time in the format description, which is that of
 // the session that rotated the log, and SET timestamp changes it (tried).
 func compareNames(a, b string) int {
-	if baseName(a) != baseName(b) || number(a) < 0 || number(b) < 0 {
+	if baseName(a) != baseName(b) || Number(a) < 0 || Number(b) < 0 {
 		return 0
 	}
-	return cmp.Compare(number(a), number(b))
+	return cmp.Compare(Number(a), Number(b))
 }
 
 func baseName(name string) string { return name[:max(0, strings.LastIndexByte(name, '.'))] }
@@ -195,13 +195,13 @@ const sameBytes = 64 << 10
 // log's base name it begins anew, which GTIDs must prove then.
 func follows(f, next *File, head *Head) bool {
 	if rotate := f.Tail().Rotate; rotate != "" {
-		return rotate == next.Name || number(rotate) == number(next.Name)
+		return rotate == next.Name || Number(rotate) == Number(next.Name)
 	}
-	a, b := number(f.Name), number(next.Name)
+	a, b := Number(f.Name), Number(next.Name)
 	switch {
 	case a < 0 || b < 0 || b == a+1:
 		return true
-	case base(f.Name) == base(next.Name):
+	case Base(f.Name) == Base(next.Name):
 		return false
 	default:
 		return head.transactionsBefore() > 0
@@ -211,8 +211,8 @@ func follows(f, next *File, head *Head) bool {
 // timestamp is when the file was begun, by its format description.
 func (f *File) timestamp() uint32 { return header(f.Format.raw).Timestamp }
 
-// number is the number at the end of a log file's name, -1 if there is none.
-func number(name string) int64 {
+// Number is the number at the end of a log file's name, -1 if there is none.
+func Number(name string) int64 {
 	i := strings.LastIndexByte(name, '.')
 	n, err := strconv.ParseInt(name[i+1:], 10, 64)
 	if err != nil {
@@ -221,8 +221,8 @@ func number(name string) int64 {
 	return n
 }
 
-// base is a log file's name without its number.
-func base(name string) string { return name[:strings.LastIndexByte(name, '.')+1] }
+// Base is a log file's name without its number.
+func Base(name string) string { return name[:strings.LastIndexByte(name, '.')+1] }
 
 func (h Head) transactionsBefore() uint64 {
 	if h.List == nil {

@@ -108,6 +108,19 @@ func Identify(ctx context.Context, q Querier) (Server, error) {
 	return s, nil
 }
 
+// ServerName is the name under which what is kept of a server is found: its uuid
+// on MySQL; MariaDB's servers have none, so their server_id must tell them apart.
+func ServerName(ctx context.Context, q Querier, s Server) (string, error) {
+	if s.Flavor == gtid.MariaDB {
+		return fmt.Sprintf("mariadb-%d", s.ServerID), nil
+	}
+	uuid, err := Variable(ctx, q, "server_uuid")
+	if err != nil {
+		return "", fmt.Errorf("ask the server's uuid: %w", err)
+	}
+	return uuid, nil
+}
+
 // ErrNoVariable is the error of a server variable that this server lacks.
 var ErrNoVariable = errors.New("no such server variable")
 

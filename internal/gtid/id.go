@@ -28,6 +28,14 @@ func (f Flavor) String() string {
 	return "unknown"
 }
 
+// FlavorNamed is the flavor of which String gives the name; MySQL for any other.
+func FlavorNamed(name string) Flavor {
+	if name == MariaDB.String() {
+		return MariaDB
+	}
+	return MySQL
+}
+
 // ErrSyntax is wrapped by every error about malformed text.
 var ErrSyntax = errors.New("malformed GTID text")
 

@@ -23,14 +23,7 @@ import (
 
 // Base is a state from which logs are replayed: a backup's, or that of a target
 // that has been restored before.
-type Base struct {
-	Server string    `json:"server"` // whose log File belongs to
-	File   string    `json:"file,omitempty"`
-	Offset int64     `json:"offset,omitempty"`
-	GTIDs  string    `json:"gtids,omitempty"`
-	Flavor string    `json:"flavor"`
-	At     time.Time `json:"at"` // no transaction of it was committed later, by the archiving host's clock
-}
+type Base = archive.State
 
 // Leg is a run of one server's files that is replayed in one go.
 type Leg struct {
@@ -147,8 +140,13 @@ func (p *Plan) from(inv Inventory, m backup.Manifest, stop replay.Stop) error {
 		p.SpaceNeeded += max(b.DataBytes, b.PlainBytes)
 	}
 	p.SpaceNeeded += serverSpace
-	p.Base = Base{Server: m.Server, File: m.File, Offset: m.Offset, GTIDs: m.GTIDs, Flavor: m.Flavor, At: m.Finished}
+	p.Base = stateOf(m)
 	return p.chooseLog(inv.Logs, stop)
+}
+
+// stateOf is the state that a backup holds.
+func stateOf(m backup.Manifest) archive.State {
+	return archive.State{Server: m.Server, File: m.File, Offset: m.Offset, GTIDs: m.GTIDs, Flavor: m.Flavor, At: m.Finished}
 }
 
 // chooseLog finds the log that leads on from the base. Where there are several
@@ -196,76 +194,33 @@ func leg(l archive.Log, b Base) (*Leg, error) {
 			out.Until = f.Last
 		}
 	}
-	last := files[len(files)-1]
-	if last.Previous != nil {
-		out.GTIDs, err = reach(last)
-	}
+	out.GTIDs, err = files[len(files)-1].Reach()
 	return out, err
-}
-
-func reach(f archive.File) (string, error) {
-	flavor := flavorOf(f.Flavor)
-	set, err := gtid.ParseSet(flavor, *f.Previous)
-	if err != nil {
-		return "", err
-	}
-	more, err := gtid.ParseSet(flavor, f.GTIDs)
-	if err != nil {
-		return "", err
-	}
-	if err := set.Union(more); err != nil {
-		return "", err
-	}
-	return set.String(), nil
-}
-
-func flavorOf(name string) gtid.Flavor {
-	if name == gtid.MariaDB.String() || name == "mariadb" {
-		return gtid.MariaDB
-	}
-	return gtid.MySQL
 }
 
 // entry finds the file of a log in which the base's state lies, and how a
 // replay has to begin there: by position in the log of the base's own server,
 // else by what the base has executed.
 func entry(l archive.Log, b Base) (int, string, error) {
-	if l.Server == b.Server && b.File != "" {
-		for i := len(l.Files) - 1; i >= 0; i-- {
-			// A RESET MASTER begins names anew: the last file that had been begun.
-			if f := l.Files[i]; f.File == b.File && !f.Begun.After(b.At.Add(clockError)) {
-				if f.End < b.Offset {
-					return 0, "", fmt.Errorf("%s is archived up to %d only, the state is that of %d", f.File, f.End, b.Offset)
-				}
-				return i, binlog.Position{File: b.File, Offset: b.Offset}.String(), nil
-			}
+	at := binlog.Position{File: b.File, Offset: b.Offset}
+	if i, ok := l.ByPosition(b); ok {
+		if f := l.Files[i]; f.End < b.Offset {
+			return 0, "", fmt.Errorf("%s is archived up to %d only, the state is that of %d", f.File, f.End, b.Offset)
 		}
+		return i, at.String(), nil
 	}
 	if b.GTIDs == "" {
-		return 0, "", fmt.Errorf("it has no %s, and the state has no GTIDs", binlog.Position{File: b.File, Offset: b.Offset})
+		return 0, "", fmt.Errorf("it has no %s, and the state has no GTIDs", at)
 	}
-	has, err := gtid.ParseSet(flavorOf(b.Flavor), b.GTIDs)
-	if err != nil {
+	i, ok, err := l.ByGTIDs(b)
+	switch {
+	case err != nil:
 		return 0, "", err
+	case !ok:
+		return 0, "", errors.New("it begins later")
 	}
-	for i := len(l.Files) - 1; i >= 0; i-- {
-		f := l.Files[i]
-		if f.Previous == nil {
-			continue
-		}
-		before, err := gtid.ParseSet(flavorOf(f.Flavor), *f.Previous)
-		if err != nil {
-			return 0, "", err
-		}
-		if has.ContainsSet(before) {
-			return i, "gtid:" + b.GTIDs, nil
-		}
-	}
-	return 0, "", errors.New("it begins later")
+	return i, "gtid:" + b.GTIDs, nil
 }
-
-// clockError is by how much the clocks of hosts may differ here.
-const clockError = time.Hour
 
 // contiguous are the files from number i on, up to the first gap, and what that
 // is; none: "".
@@ -285,8 +240,8 @@ func contiguous(l archive.Log, i int) (files []archive.File, gap string) {
 
 // further reports whether leg a reaches further than b.
 func further(flavor string, a, b *Leg) bool {
-	x, errA := gtid.ParseSet(flavorOf(flavor), a.GTIDs)
-	y, errB := gtid.ParseSet(flavorOf(flavor), b.GTIDs)
+	x, errA := gtid.ParseSet(gtid.FlavorNamed(flavor), a.GTIDs)
+	y, errB := gtid.ParseSet(gtid.FlavorNamed(flavor), b.GTIDs)
 	if errA == nil && errB == nil && !x.IsEmpty() && !y.IsEmpty() && !x.Equal(y) {
 		return x.ContainsSet(y)
 	}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/archive"
 	"github.com/lifeboat-db/lifeboat/internal/backup"
-	"github.com/lifeboat-db/lifeboat/internal/gtid"
 )
 
 // log decides about the files of a server's log: a run of them from the front
@@ -51,61 +50,15 @@ func (w *planner) first(l archive.Log) (n int, why string) {
 // own server by position, and by the GTIDs that it has executed. Where both are
 // known it is the earlier one; where something cannot be read, the first file.
 func entry(l archive.Log, m backup.Manifest) (n int, ok bool) {
+	state := archive.State{Server: m.Server, File: m.File, Offset: m.Offset, GTIDs: m.GTIDs, Flavor: m.Flavor, At: m.Finished}
 	n = len(l.Files)
-	if i, found := byPosition(l, m); found {
+	if i, found := l.ByPosition(state); found {
 		n = i
 	}
-	if i, found := byGTIDs(l, m); found {
-		n = min(n, i)
+	if i, found, err := l.ByGTIDs(state); found || err != nil {
+		n = min(n, i) // with an error, the first
 	}
 	return n, n < len(l.Files)
-}
-
-// byPosition finds the file that the backup names. After a RESET MASTER names
-// begin anew: of several it is the last that had been begun by then.
-func byPosition(l archive.Log, m backup.Manifest) (int, bool) {
-	if m.File == "" || l.Server != m.Server {
-		return 0, false
-	}
-	for i := len(l.Files) - 1; i >= 0; i-- {
-		if f := l.Files[i]; f.File == m.File && !f.Begun.After(m.Finished.Add(clockError)) {
-			return i, true
-		}
-	}
-	return 0, false
-}
-
-// byGTIDs finds the last file before which there is nothing that the backup does
-// not hold.
-func byGTIDs(l archive.Log, m backup.Manifest) (int, bool) {
-	if m.GTIDs == "" {
-		return 0, false
-	}
-	has, err := gtid.ParseSet(flavorOf(m.Flavor), m.GTIDs)
-	if err != nil {
-		return 0, true
-	}
-	for i := len(l.Files) - 1; i >= 0; i-- {
-		f := l.Files[i]
-		if f.Previous == nil {
-			continue
-		}
-		before, err := gtid.ParseSet(flavorOf(f.Flavor), *f.Previous)
-		if err != nil {
-			return 0, true
-		}
-		if has.ContainsSet(before) {
-			return i, true
-		}
-	}
-	return 0, false
-}
-
-func flavorOf(name string) gtid.Flavor {
-	if name == gtid.MariaDB.String() {
-		return gtid.MariaDB
-	}
-	return gtid.MySQL
 }
 
 // reached is the time of the last commit to which any log leads on from a

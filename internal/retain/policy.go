@@ -28,7 +28,7 @@ func (p Policy) Validate() error {
 const leftAlone = 24 * time.Hour
 
 // clockError is by how much the clocks of hosts may differ.
-const clockError = time.Hour
+const clockError = archive.ClockError
 
 // Inventory is what a repository holds of a set.
 type Inventory struct {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/archive"
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/repository/store"
 )
 
@@ -104,7 +105,7 @@ func (v *verifier) lostFile(l *lostFile) {
 		return
 	}
 	r := Range{Server: l.summary.Server, File: l.summary.File, ID: l.summary.ID, Start: at.start, End: at.end}
-	flavor := flavorOf(l.objects[0].Flavor)
+	flavor := gtid.FlavorNamed(l.objects[0].Flavor)
 	var said []string
 	for _, o := range l.objects {
 		if classify(entryOf(o)).log.Summary.End > end {

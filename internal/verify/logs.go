@@ -181,18 +181,11 @@ func gap(set string, l archive.Log, i int) []Finding {
 	f, next := l.Files[i], l.Files[i+1]
 	r := Range{Server: l.Server, File: f.File, ID: f.ID, Start: f.End, End: f.End, Next: fmt.Sprintf("%s:%d", next.File, firstOffset)}
 	if f.Previous != nil && next.Previous != nil {
-		flavor := flavorOf(f.Flavor)
+		flavor := gtid.FlavorNamed(f.Flavor)
 		had, says := union(flavor, *f.Previous, f.GTIDs), union(flavor, *next.Previous)
 		r.GTIDs, r.After = between(had, says)
 	}
 	return []Finding{{Kind: Gap, Object: f.Folder(set), Lost: Lost{Log: &r}, Cause: why}}
-}
-
-func flavorOf(name string) gtid.Flavor {
-	if name == gtid.MariaDB.String() {
-		return gtid.MariaDB
-	}
-	return gtid.MySQL
 }
 
 // union leaves out what is no GTID set: nothing that was described is none.

@@ -63,7 +63,7 @@ func (v *verifier) guess(ctx context.Context, r *Range, f *file, o *object) {
 	if o != nil {
 		claim := o.log
 		if h, err := v.Repository.Header(ctx, o.Name); err == nil && claim.Describe(h) == nil && claim.Summary.GTIDs != "" {
-			flavor := flavorOf(claim.Summary.Flavor)
+			flavor := gtid.FlavorNamed(claim.Summary.Flavor)
 			r.take(f.before(flavor, r.Start), union(flavor, claim.Summary.GTIDs))
 			return
 		}
@@ -95,10 +95,10 @@ func (f *file) whole() *archive.Summary {
 
 func (f *file) flavor(o *object) gtid.Flavor {
 	for _, d := range f.described() {
-		return flavorOf(d.Summary.Flavor)
+		return gtid.FlavorNamed(d.Summary.Flavor)
 	}
 	if o != nil && o.former.Flavor != "" {
-		return flavorOf(o.former.Flavor)
+		return gtid.FlavorNamed(o.former.Flavor)
 	}
 	return gtid.MySQL
 }
