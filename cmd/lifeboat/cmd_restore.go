@@ -107,7 +107,7 @@ func runRestore(ctx context.Context, c *config.Loaded, o restoreOptions, out io.
 	if asOf.IsZero() && !o.noLease {
 		o.Hold = holder(o.Repository, c.Set)
 	}
-	shown := &steps{out: os.Stderr, progress: o.Progress}
+	shown := &steps{progress: o.Progress}
 	o.Step = shown.step
 	stop := ui.Live(os.Stderr, shown.line)
 	rep, err := restore.Run(ctx, o.Options)
@@ -152,7 +152,6 @@ func serverInPath() (string, error) {
 // steps shows what a restore is at.
 type steps struct {
 	mu       sync.Mutex
-	out      *os.File
 	progress *replay.Progress
 	now      []restore.Step // that have begun and not ended
 }

@@ -61,13 +61,18 @@ type workspace struct {
 	lock   *os.File
 }
 
+// workspaceOf is that of a target, which need not be there.
+func workspaceOf(target string) (*workspace, error) {
+	target, err := filepath.Abs(target)
+	return &workspace{dir: target + ".restore", target: target}, err
+}
+
 // openWorkspace makes or opens the workspace of a target and locks it.
 func openWorkspace(target string) (*workspace, error) {
-	target, err := filepath.Abs(target)
+	w, err := workspaceOf(target)
 	if err != nil {
 		return nil, err
 	}
-	w := &workspace{dir: target + ".restore", target: target}
 	if err := os.MkdirAll(w.log(), 0o700); err != nil {
 		return nil, fault.FromOS(fmt.Errorf("restore: %w", err))
 	}
@@ -75,7 +80,7 @@ func openWorkspace(target string) (*workspace, error) {
 		return nil, fault.FromOS(fmt.Errorf("restore: %w", err))
 	}
 	if err := unix.Flock(int(w.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fault.New(fault.Busy, fmt.Errorf("restore: another restore into %s runs", target), "wait for it"), w.lock.Close())
+		return nil, errors.Join(fault.New(fault.Busy, fmt.Errorf("restore: another restore into %s runs", w.target), "wait for it"), w.lock.Close())
 	}
 	return w, nil
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -101,10 +102,16 @@ type runner struct {
 	w    *workspace
 	j    *Journal
 	dist server.Distribution
+	inv  Inventory // that the plan was made of
+
+	telling sync.Mutex // of rep.Steps and Step
 }
 
 func (r *runner) planOnly(ctx context.Context) error {
-	w := &workspace{target: r.Dir, dir: r.Dir + ".restore"}
+	w, err := workspaceOf(r.Dir)
+	if err != nil {
+		return err
+	}
 	j, err := w.read()
 	if err != nil {
 		return err
@@ -116,12 +123,11 @@ func (r *runner) planOnly(ctx context.Context) error {
 	return r.plan(ctx, req)
 }
 
-func (r *runner) plan(ctx context.Context, req Request) error {
-	inv, err := Look(ctx, r.Repository, r.Set)
-	if err != nil {
+func (r *runner) plan(ctx context.Context, req Request) (err error) {
+	if r.inv, err = Look(ctx, r.Repository, r.Set); err != nil {
 		return err
 	}
-	r.rep.Plan, err = MakePlan(inv, req)
+	r.rep.Plan, err = MakePlan(r.inv, req)
 	return err
 }
 

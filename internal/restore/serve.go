@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/backup"
@@ -26,11 +25,10 @@ import (
 // since replay takes a change of accounts for one of the log's.
 const account = "lifeboat_restore"
 
-var telling sync.Mutex
-
+// tell is called by what runs at the same time, too.
 func (r *runner) tell(s Step) {
-	telling.Lock()
-	defer telling.Unlock()
+	r.telling.Lock()
+	defer r.telling.Unlock()
 	if s.Seconds > 0 {
 		r.rep.Steps = append(r.rep.Steps, s)
 	}
@@ -71,7 +69,7 @@ func (r *runner) with(ctx context.Context, do func(context.Context, *server.Inst
 // goOn brings what was unpacked to the wanted state.
 func (r *runner) goOn(ctx context.Context, i *server.Instance) error {
 	if r.j.Inexact {
-		if err := r.learnBase(ctx); err != nil {
+		if err := r.learnBase(); err != nil {
 			return err
 		}
 	}
@@ -98,9 +96,9 @@ func (r *runner) leave(ctx context.Context, i *server.Instance) error {
 	return errors.Join(err, db.Close())
 }
 
-// learnBase asks the server that has recovered a clone which state that is, and
-// plans anew from there: the log is there from an earlier one on.
-func (r *runner) learnBase(ctx context.Context) error {
+// learnBase reads which state the server has found that has recovered a clone,
+// and plans the log from there: its files are here from an earlier one on.
+func (r *runner) learnBase() error {
 	at, err := clone.Recovered(r.w.target)
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
@@ -116,15 +114,12 @@ func (r *runner) learnBase(ctx context.Context) error {
 	if err := r.w.write(r.j); err != nil {
 		return err
 	}
-	ids, bytes := r.rep.Plan.BackupIDs, r.rep.Plan.BackupBytes
-	if err := r.plan(ctx, Request{Until: r.Until, Base: &r.j.Base}); err != nil {
+	p, err := MakePlan(r.inv, Request{Until: r.Until, Base: &r.j.Base})
+	if err != nil {
 		return err
 	}
-	r.rep.Plan.BackupIDs, r.rep.Plan.BackupBytes = ids, bytes
-	if r.rep.Plan.Leg == nil {
-		return nil
-	}
-	return r.fetch(ctx, r.rep.Plan.Leg)
+	r.rep.Plan.Base, r.rep.Plan.Leg, r.rep.Plan.LogBytes = p.Base, p.Leg, p.LogBytes
+	return nil
 }
 
 // stopTime bounds a clean shutdown: it writes every dirty page.
