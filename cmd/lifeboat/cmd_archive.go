@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -191,9 +190,5 @@ func showArchive(ctx context.Context, c *config.Loaded, asJSON bool, out io.Writ
 		_, werr := io.WriteString(out, ui.ArchiveStatus(s))
 		return errors.Join(err, werr)
 	}
-	line := struct {
-		*archive.Status
-		Error string `json:"error,omitempty"`
-	}{s, textOf(err)}
-	return errors.Join(err, json.NewEncoder(out).Encode(line))
+	return writeJSON(out, s, err)
 }

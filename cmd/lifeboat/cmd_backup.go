@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -86,11 +84,7 @@ func runBackup(ctx context.Context, c *config.Loaded, o backupOptions, out io.Wr
 	})
 	stop()
 	if o.json {
-		line := struct {
-			*backup.Manifest
-			Error string `json:"error,omitempty"`
-		}{&m, textOf(err)}
-		return errors.Join(err, json.NewEncoder(out).Encode(line))
+		return writeJSON(out, m, err)
 	}
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -52,7 +51,6 @@ type checked struct {
 	SchemaVersion int            `json:"schema_version"`
 	File          string         `json:"file,omitempty"`
 	Values        []config.Value `json:"values"`
-	Error         string         `json:"error,omitempty"`
 }
 
 func checkConfig(s config.Sources, asJSON bool, out io.Writer) error {
@@ -63,8 +61,7 @@ func checkConfig(s config.Sources, asJSON bool, out io.Writer) error {
 		err = checkSecrets(loaded)
 	}
 	if asJSON {
-		report.Error = textOf(err)
-		return errors.Join(err, json.NewEncoder(out).Encode(report))
+		return writeJSON(out, report, err)
 	}
 	if loaded == nil {
 		return err
@@ -103,12 +100,4 @@ func configExampleCommand() *cobra.Command {
 			return err
 		},
 	}
-}
-
-// textOf is an error's text, empty without one.
-func textOf(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"os"
 	"os/signal"
@@ -73,15 +72,5 @@ func runDemo(ctx context.Context, o *demoOptions, out io.Writer) error {
 	if !o.json {
 		return err
 	}
-	line := struct {
-		*demo.Report
-		Error string `json:"error,omitempty"`
-	}{Report: rep}
-	if err != nil {
-		line.Error = err.Error()
-	}
-	if jerr := json.NewEncoder(out).Encode(line); jerr != nil {
-		return jerr
-	}
-	return err
+	return writeJSON(out, rep, err)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"time"
@@ -64,8 +63,7 @@ func showOne(ctx context.Context, c *config.Loaded, name string, asJSON bool, ou
 	info := restore.Inform(inv)
 	err = errors.Join(err, info.Err())
 	if asJSON {
-		info.Error = textOf(err)
-		return errors.Join(err, json.NewEncoder(out).Encode(info))
+		return writeJSON(out, info, err)
 	}
 	_, werr := io.WriteString(out, ui.Info(info))
 	return errors.Join(err, werr)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -75,10 +74,7 @@ func runInspect(ctx context.Context, o *inspectOptions, out io.Writer) error {
 	rep, err := inspect.Run(ctx, o.Options)
 	stop()
 	if o.json {
-		if jerr := writeInspection(out, rep, err); jerr != nil {
-			return jerr
-		}
-		return err
+		return writeInspection(out, rep, err)
 	}
 	if rep == nil {
 		return err
@@ -93,12 +89,5 @@ func writeInspection(out io.Writer, rep *inspect.Report, err error) error {
 	if rep == nil {
 		rep = &inspect.Report{SchemaVersion: inspect.SchemaVersion}
 	}
-	line := struct {
-		*inspect.Report
-		Error string `json:"error,omitempty"`
-	}{Report: rep}
-	if err != nil {
-		line.Error = err.Error()
-	}
-	return json.NewEncoder(out).Encode(line)
+	return writeJSON(out, rep, err)
 }

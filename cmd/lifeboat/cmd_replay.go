@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -94,10 +93,7 @@ func runReplay(ctx context.Context, o *replayOptions, out io.Writer) error {
 	rep, err := replay.Run(ctx, o.Options)
 	stop()
 	if o.json {
-		if jerr := writeJSON(out, rep, err); jerr != nil {
-			return jerr
-		}
-		return err
+		return writeJSON(out, rep, err)
 	}
 	if err != nil {
 		return err
@@ -108,15 +104,4 @@ func runReplay(ctx context.Context, o *replayOptions, out io.Writer) error {
 	}
 	_, err = io.WriteString(out, text)
 	return err
-}
-
-func writeJSON(out io.Writer, rep *replay.Report, err error) error {
-	line := struct {
-		*replay.Report
-		Error string `json:"error,omitempty"`
-	}{Report: rep}
-	if err != nil {
-		line.Error = err.Error()
-	}
-	return json.NewEncoder(out).Encode(line)
 }

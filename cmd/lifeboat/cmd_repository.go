@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -78,8 +77,7 @@ func createRepositories(ctx context.Context, c *config.Loaded, names []string, a
 	report := struct {
 		SchemaVersion int       `json:"schema_version"`
 		Repositories  []created `json:"repositories"`
-		Error         string    `json:"error,omitempty"`
-	}{1, []created{}, ""}
+	}{1, []created{}}
 	var errs []error
 	for _, r := range c.Repositories {
 		if len(names) > 0 && !slices.Contains(names, r.Name) {
@@ -94,8 +92,7 @@ func createRepositories(ctx context.Context, c *config.Loaded, names []string, a
 	}
 	err := errors.Join(errs...)
 	if asJSON {
-		report.Error = textOf(err)
-		return errors.Join(err, json.NewEncoder(out).Encode(report))
+		return writeJSON(out, report, err)
 	}
 	for _, made := range report.Repositories {
 		fmt.Fprint(out, made.text())

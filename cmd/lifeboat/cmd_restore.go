@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -116,11 +115,7 @@ func runRestore(ctx context.Context, c *config.Loaded, o restoreOptions, out io.
 		err = errors.Join(err, writePage(o.report, pageOf(rep), err))
 	}
 	if o.json {
-		line := struct {
-			*restore.Report
-			Error string `json:"error,omitempty"`
-		}{rep, textOf(err)}
-		return errors.Join(err, json.NewEncoder(out).Encode(line))
+		return writeJSON(out, rep, err)
 	}
 	if err != nil {
 		return err

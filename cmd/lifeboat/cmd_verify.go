@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -99,11 +98,7 @@ func verifyOne(ctx context.Context, c *config.Loaded, o verifyOptions, name stri
 	rep, err := verify.Run(ctx, o.Options)
 	stop()
 	if o.json {
-		line := struct {
-			*verify.Report
-			Error string `json:"error,omitempty"`
-		}{rep, textOf(err)}
-		return errors.Join(err, json.NewEncoder(out).Encode(line))
+		return writeJSON(out, rep, err)
 	}
 	if rep == nil {
 		return err

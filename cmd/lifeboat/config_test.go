@@ -50,7 +50,10 @@ func TestConfigErrors(t *testing.T) {
 	lifeboat(t, 2, []string{"archive", "run"}, "set: it is missing", "servers: it is missing", "repositories: it is missing")
 	lifeboat(t, 2, []string{"archive", "runn"}, "unknown command")
 	lifeboat(t, 2, []string{"archive", "run", "--set", "s", "--server1-dsn", "u@unix(/s)/", "--repo1-url", "/r", "--archive-purge", "hold"}, "--archive-purge")
-	r := report[checked](t, lifeboat(t, 2, []string{"config", "check", "--json", "--config", path}))
+	r := report[struct {
+		checked
+		Error string
+	}](t, lifeboat(t, 2, []string{"config", "check", "--json", "--config", path}))
 	if !strings.Contains(r.Error, "archive.flush") {
 		t.Errorf("its JSON says %q", r.Error)
 	}

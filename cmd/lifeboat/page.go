@@ -53,7 +53,9 @@ func stateOf(b *restore.Base) *html.State {
 
 // writePage writes a page into a file, whole or not at all.
 func writePage(path string, in html.Input, err error) error {
-	in.Error = textOf(err)
+	if err != nil {
+		in.Error = err.Error()
+	}
 	in.Host, _ = os.Hostname()
 	var page bytes.Buffer
 	if err := html.HTML(&page, in); err != nil {

@@ -15,7 +15,6 @@ type Info struct {
 	Backups       []BackupInfo `json:"backups"`
 	LogBytes      int64        `json:"log_bytes"` // stored
 	Until         time.Time    `json:"until,omitzero"`
-	Error         string       `json:"error,omitempty"`
 }
 
 // BackupInfo is a backup, and where it leads.
