@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/lifeboat-db/lifeboat/internal/server"
+	"github.com/lifeboat-db/lifeboat/internal/installed"
 )
 
 // ReplayConfig says what the replay benchmark compares.
@@ -56,7 +56,7 @@ func DefaultReplay() ReplayConfig {
 		LogFileSize:   1 << 30, // both vendors' default
 		Ways:          []string{Serial, Applier, Lifeboat},
 		Lifeboat:      filepath.Join("bin", "lifeboat"),
-		Cache:         server.DefaultCache(),
+		Cache:         installed.Dir(),
 		Results:       filepath.Join("bench", "results"),
 		Out:           io.Discard,
 		Log:           io.Discard,

@@ -33,13 +33,14 @@ import (
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/installed"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 )
 
 // Options say what is shown. The zero value of a field that has a default
 // means the default.
 type Options struct {
-	Cache        string        // where servers are installed; default: server.DefaultCache
+	Cache        string        // where servers are installed; default: installed.Dir
 	Flavor       server.Flavor // default: that of the first server found
 	Distribution string        // name of an installed server; default: the first of the flavor
 	Transactions int           // between backup and disaster; default 100,000
@@ -59,7 +60,7 @@ const (
 
 func (o *Options) setDefaults() {
 	if o.Cache == "" {
-		o.Cache = server.DefaultCache()
+		o.Cache = installed.Dir()
 	}
 	if o.Transactions == 0 {
 		o.Transactions = defaultTransactions

@@ -30,6 +30,7 @@ var rooms = map[string]int{
 	"internal/atomicfile": 0,
 	"internal/collation":  0,
 	"internal/fault":      0,
+	"internal/installed":  0,
 
 	"internal/binlog":     1,
 	"internal/dbconn":     1,

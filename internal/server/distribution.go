@@ -48,27 +48,6 @@ type Distribution struct {
 	cache  string // where templates of data directories are kept
 }
 
-// DefaultCache returns the directory that scripts/servers installs into:
-// $LIFEBOAT_CACHE, or .cache in the repository that holds the current
-// directory, or .cache in the current directory.
-func DefaultCache() string {
-	if dir := os.Getenv("LIFEBOAT_CACHE"); dir != "" {
-		return dir
-	}
-	wd, err := os.Getwd()
-	if err != nil {
-		return ".cache"
-	}
-	for dir := wd; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return filepath.Join(dir, ".cache")
-		}
-		if dir == filepath.Dir(dir) {
-			return filepath.Join(wd, ".cache")
-		}
-	}
-}
-
 // Find returns the servers that are installed in the cache, in order of their
 // names, and after them those named in LIFEBOAT_MYSQLD: paths of mysqld or
 // mariadbd, separated by commas or colons. A server named there that does not

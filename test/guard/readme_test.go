@@ -4,27 +4,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
-)
 
-var block = regexp.MustCompile("(?s)<!-- run by test/guard -->\n```sh\n(.*?)```")
+	"github.com/lifeboat-db/lifeboat/test/readme"
+)
 
 // TestReadme runs README's commands as they stand there, with the real program
 // and its usual paths. The world of this test is a container to it, so it
 // refuses everything: that is the answer that is checked.
 func TestReadme(t *testing.T) {
-	text, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	parts := block.FindSubmatch(text)
-	if parts == nil {
-		t.Fatal("README has no commands of the guard")
-	}
+	commands := readme.Blocks(t, "test/guard", 1)[0]
 	bin := t.TempDir()
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "../../cmd/lifeboat-guard").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -37,7 +29,7 @@ func TestReadme(t *testing.T) {
 	}
 	done := "/tmp/reinstalled"
 	_ = os.Remove(done)
-	cmd := exec.CommandContext(t.Context(), "/bin/bash", "-c", string(parts[1])+"\nkill %1; wait")
+	cmd := exec.CommandContext(t.Context(), "/bin/bash", "-c", commands+"\nkill %1; wait")
 	cmd.Env = []string{"PATH=" + bin + ":/usr/bin:/bin:/usr/sbin:/sbin"}
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -4,32 +4,23 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
 	"github.com/lifeboat-db/lifeboat/test/compare"
+	"github.com/lifeboat-db/lifeboat/test/faults/rig"
+	"github.com/lifeboat-db/lifeboat/test/readme"
 )
 
 // TestReadme runs README's commands as they stand there: those that archive and
 // back up, then, when the server is lost, those that bring it back.
 func TestReadme(t *testing.T) {
-	root := filepath.Join("..", "..")
-	text, err := os.ReadFile(filepath.Join(root, "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := regexp.MustCompile("(?s)<!-- run by test/recovery -->\n```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1)
-	if len(blocks) != 3 {
-		t.Fatalf("%d blocks to run in README", len(blocks))
-	}
+	blocks := readme.Blocks(t, "test/recovery", 3)
 	bin := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(bin, "lifeboat"), "./cmd/lifeboat")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	if _, err := rig.Build(bin); err != nil {
+		t.Fatal(err)
 	}
 	d := servertest.Of(t, server.MariaDB)
 	w := &way{t: t, d: d, i: servertest.Start(t, d, "--log-bin=bin", "--server-id=7")}
@@ -54,7 +45,7 @@ func TestReadme(t *testing.T) {
 		return string(out)
 	}
 	// What README leaves running ends with what follows it here.
-	sh(blocks[0][1] + `lifeboat_archive=$!
+	sh(blocks[0] + `lifeboat_archive=$!
 ` + mysqlCommand(w, "INSERT INTO shop.orders (what) SELECT what FROM shop.orders; INSERT INTO shop.orders (what) VALUES ('last'); FLUSH BINARY LOGS") + `
 until lifeboat archive status | grep -q bin.000002; do sleep 0.1; done
 sleep 2
@@ -64,13 +55,13 @@ wait $lifeboat_archive`)
 	if err := w.i.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if out := sh(blocks[1][1]); !strings.Contains(out, "The drill has passed") || !strings.Contains(out, "as it was written") {
+	if out := sh(blocks[1]); !strings.Contains(out, "The drill has passed") || !strings.Contains(out, "as it was written") {
 		t.Errorf("%s", out)
 	}
 	if pages, err := filepath.Glob(filepath.Join(dir, "reports", "drill-*.html")); err != nil || len(pages) != 1 {
 		t.Errorf("the drill has left %v %v", pages, err)
 	}
-	if out := sh(blocks[2][1]); !strings.Contains(out, "is restored") {
+	if out := sh(blocks[2]); !strings.Contains(out, "is restored") {
 		t.Errorf("%s", out)
 	}
 	i := servertest.StartWith(t, d, server.Options{DataDir: filepath.Join(dir, "new"), SkipNetworking: true})

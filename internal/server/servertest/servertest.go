@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lifeboat-db/lifeboat/internal/installed"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 )
 
@@ -14,7 +15,7 @@ import (
 // this project that needs a server is never skipped.
 func All(t testing.TB) []server.Distribution {
 	t.Helper()
-	found, err := server.Find(server.DefaultCache())
+	found, err := server.Find(installed.Dir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/lifeboat-db/lifeboat/internal/installed"
 )
 
 // TestAnsible: the play against a real agent. A machine with a live server
@@ -55,7 +57,7 @@ func playbook(t *testing.T, dir, hosts string) func(name string, args ...string)
 	if err := os.Chmod(inventory, 0o644); err != nil { // one that is executable is run
 		t.Fatal(err)
 	}
-	ansible := filepath.Join(cacheDir(t), "ansible")
+	ansible := filepath.Join(installed.Dir(), "ansible")
 	return func(name string, args ...string) (int, string) {
 		args = append([]string{"-i", inventory, "-e", "ansible_python_interpreter=" + ansible + "/python", filepath.Join(repo, "examples/guard", name)}, args...)
 		cmd := exec.CommandContext(t.Context(), filepath.Join(ansible, "ansible-playbook"), args...)
@@ -67,17 +69,4 @@ func playbook(t *testing.T, dir, hosts string) func(name string, args ...string)
 		}
 		return cmd.ProcessState.ExitCode(), string(out)
 	}
-}
-
-func cacheDir(t *testing.T) string {
-	t.Helper()
-	cache := os.Getenv("LIFEBOAT_CACHE")
-	if cache == "" {
-		cache = "../../../.cache"
-	}
-	cache, err := filepath.Abs(cache)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cache
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/installed"
 )
 
 // TestForcedCommand: through a real sshd nothing but plain words for exec,
@@ -65,7 +67,7 @@ func startSSHD(t *testing.T) (ssh func(args ...string) (int, string), dir string
 	if err != nil {
 		t.Fatal(err)
 	}
-	cache := cacheDir(t)
+	cache := installed.Dir()
 	dir, err = os.MkdirTemp("", "guard-ssh") // below t.TempDir other users may not enter
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/installed"
 )
 
 // refused are the ways to end a running system that go through systemd's
@@ -92,11 +94,7 @@ func bootWith(t *testing.T, script string, prepare func(ctx context.Context, pay
 		t.Skip("scripts/vm needs root")
 	}
 	run(ctx, t, filepath.Join(repo, "scripts/vm"))
-	cache := os.Getenv("LIFEBOAT_CACHE")
-	if cache == "" {
-		cache = filepath.Join(repo, ".cache")
-	}
-	vm, dir := filepath.Join(cache, "vm"), t.TempDir()
+	vm, dir := filepath.Join(installed.Dir(), "vm"), t.TempDir()
 	payload := filepath.Join(dir, "payload")
 	if err := os.MkdirAll(filepath.Join(payload, "tree"), 0o755); err != nil {
 		t.Fatal(err)

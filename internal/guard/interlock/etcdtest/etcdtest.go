@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/lifeboat-db/lifeboat/internal/guard/procstat"
+	"github.com/lifeboat-db/lifeboat/internal/installed"
 )
 
 // binary is what scripts/etcd has installed.
@@ -27,29 +28,12 @@ func binary(t testing.TB) string {
 	t.Helper()
 	path := os.Getenv("LIFEBOAT_ETCD")
 	if path == "" {
-		path = filepath.Join(os.Getenv("LIFEBOAT_CACHE"), "etcd", "etcd")
-		if os.Getenv("LIFEBOAT_CACHE") == "" {
-			path = filepath.Join(root(t), ".cache", "etcd", "etcd")
-		}
+		path = filepath.Join(installed.Dir(), "etcd", "etcd")
 	}
 	if _, err := os.Stat(path); err != nil {
 		t.Skipf("no etcd server: run scripts/etcd (%v)", err)
 	}
 	return path
-}
-
-func root(t testing.TB) string {
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for ; dir != "/"; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "scripts", "etcd")); err == nil {
-			return dir
-		}
-	}
-	t.Fatal("not in the repository")
-	return ""
 }
 
 // Server is one etcd server.

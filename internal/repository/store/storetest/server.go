@@ -25,6 +25,7 @@ import (
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
+	"github.com/lifeboat-db/lifeboat/internal/installed"
 	"github.com/lifeboat-db/lifeboat/internal/repository/store"
 )
 
@@ -137,30 +138,12 @@ func Versitygw(t testing.TB) *Server {
 func versitygw(t testing.TB) string {
 	path := os.Getenv("LIFEBOAT_VERSITYGW")
 	if path == "" {
-		cache := os.Getenv("LIFEBOAT_CACHE")
-		if cache == "" {
-			cache = filepath.Join(root(t), ".cache")
-		}
-		path = filepath.Join(cache, "versitygw", "versitygw")
+		path = filepath.Join(installed.Dir(), "versitygw", "versitygw")
 	}
 	if _, err := os.Stat(path); err != nil {
 		t.Skipf("no S3 server: run scripts/versitygw (%v)", err)
 	}
 	return path
-}
-
-func root(t testing.TB) string {
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for ; dir != "/"; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "scripts", "versitygw")); err == nil {
-			return dir
-		}
-	}
-	t.Fatal("not in the repository")
-	return ""
 }
 
 func freePort(t testing.TB) string {
