@@ -88,14 +88,14 @@ func TestFilesElsewhere(t *testing.T) {
 		target := restore(t, d, r, m.ID)
 		const query = "SELECT a FROM far UNION ALL SELECT a FROM far2 ORDER BY a"
 		db = servertest.Open(t, target, "shop")
-		if got := column(t, db, query); !slices.Equal(got, []string{"1", "2", "3"}) {
+		if got := servertest.Column(t, db, query); !slices.Equal(got, []string{"1", "2", "3"}) {
 			t.Errorf("%q", got)
 		}
 		servertest.Exec(t, db, "DELETE FROM far", "DELETE FROM far2")
 		if err := errors.Join(target.Shutdown(t.Context()), source.Restart(t.Context())); err != nil {
 			t.Fatal(err)
 		}
-		if got := column(t, servertest.Open(t, source, "shop"), query); len(got) != 3 {
+		if got := servertest.Column(t, servertest.Open(t, source, "shop"), query); len(got) != 3 {
 			t.Errorf("the source's rows are %q", got)
 		}
 		for _, name := range []string{"far", "far2"} {

@@ -335,8 +335,8 @@ func state(t *testing.T, i *server.Instance) map[string]string {
 	t.Helper()
 	db := servertest.Open(t, i, "shop")
 	all := map[string]string{}
-	for _, table := range column(t, db, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop' AND table_type = 'BASE TABLE'") {
-		all["checksum of "+table] = strings.Join(column(t, db, "SELECT CONCAT(COUNT(*), ' rows') FROM `"+table+"`"), "") + " " +
+	for _, table := range servertest.Column(t, db, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop' AND table_type = 'BASE TABLE'") {
+		all["checksum of "+table] = strings.Join(servertest.Column(t, db, "SELECT CONCAT(COUNT(*), ' rows') FROM `"+table+"`"), "") + " " +
 			strings.Join(row(t, db, "CHECKSUM TABLE `"+table+"`"), " ")
 		all["check of "+table] = row(t, db, "CHECK TABLE `"+table+"`")[3]
 	}
@@ -347,29 +347,9 @@ func state(t *testing.T, i *server.Instance) map[string]string {
 		"events":   "SELECT event_name FROM information_schema.events WHERE event_schema = 'shop'",
 		"grants":   "SHOW GRANTS FOR keeper@localhost",
 	} {
-		all[what] = strings.Join(column(t, db, query), "\n")
+		all[what] = strings.Join(servertest.Column(t, db, query), "\n")
 	}
 	return all
-}
-
-func column(t *testing.T, db *sql.DB, query string) (list []string) {
-	t.Helper()
-	rows, err := db.QueryContext(t.Context(), query)
-	if err != nil {
-		t.Fatalf("%s: %v", query, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, s)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return list
 }
 
 // row is the first row of an answer.

@@ -75,20 +75,10 @@ func (w *world) traffic(n int, tag string) {
 	}
 }
 
-func (w *world) tools() map[string]string {
-	tools := map[string]string{}
-	for _, name := range []string{"mariadb-backup", "mbstream", "mysqldump", "mysql"} {
-		if path, err := w.d.Tool(name); err == nil {
-			tools[name] = path
-		}
-	}
-	return tools
-}
-
 func (w *world) backup(driver string, o backup.Options) backup.Manifest {
 	w.t.Helper()
 	o.Repositories, o.Set, o.Driver = []*repository.Repository{w.repo}, "s", driver
-	o.Source.DSN, o.Source.Tools = w.i.DSN(""), w.tools()
+	o.Source.DSN, o.Source.Tools = w.i.DSN(""), w.d.Tools()
 	m, err := backup.Take(w.t.Context(), o)
 	if err != nil {
 		w.t.Fatal(err)
@@ -106,7 +96,7 @@ func (w *world) mysqld() string {
 }
 
 func (w *world) options(dir, until string) restore.Options {
-	return restore.Options{Repository: w.repo, Set: "s", Dir: dir, Until: until, Mysqld: w.mysqld(), Tools: w.tools(), Memory: 256 << 20}
+	return restore.Options{Repository: w.repo, Set: "s", Dir: dir, Until: until, Mysqld: w.mysqld(), Tools: w.d.Tools(), Memory: 256 << 20}
 }
 
 func (w *world) restore(o restore.Options) *restore.Report {

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -306,15 +307,8 @@ func (r *runner) fetch(ctx context.Context, leg *Leg) error {
 // tools are the paths of the vendor's tools: those named, then those beside the
 // server.
 func (r *runner) tools() map[string]string {
-	tools := map[string]string{}
-	for _, name := range []string{"mariadb-backup", "mbstream", "mysql"} {
-		if path, err := r.dist.Tool(name); err == nil {
-			tools[name] = path
-		}
-	}
-	for name, path := range r.Tools {
-		tools[name] = path
-	}
+	tools := r.dist.Tools()
+	maps.Copy(tools, r.Tools)
 	return tools
 }
 

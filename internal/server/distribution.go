@@ -158,6 +158,18 @@ func describe(mysqld string) (Distribution, error) {
 	return d, nil
 }
 
+// Tools are the paths of the programs that backups and restores run, by name;
+// those that are not there are left out.
+func (d Distribution) Tools() map[string]string {
+	tools := map[string]string{}
+	for _, name := range []string{"mariadb-backup", "mbstream", "mysqldump", "mysql"} {
+		if path, err := d.Tool(name); err == nil {
+			tools[name] = path
+		}
+	}
+	return tools
+}
+
 // vendorNames are MariaDB's own names of the tools, which newer versions ship
 // without the old ones.
 var vendorNames = map[string]string{

@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -14,12 +15,7 @@ import (
 )
 
 // utc writes a time in UTC, as --until takes it; a missing one is a dash.
-func utc(t time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	return t.UTC().Format("2006-01-02T15:04:05Z")
-}
+func utc(t time.Time) string { return cmp.Or(moment(t.UTC(), "2006-01-02T15:04:05Z"), "-") }
 
 // Backup renders a backup that has been taken.
 func Backup(m backup.Manifest) string {

@@ -36,7 +36,7 @@ func TestDrill(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := drill.Options{
-		Restore: restore.Options{Repository: p.writer, Set: "s", Mysqld: mysqld, Tools: w.tools(), Memory: 256 << 20},
+		Restore: restore.Options{Repository: p.writer, Set: "s", Mysqld: mysqld, Tools: w.d.Tools(), Memory: 256 << 20},
 		Scratch: t.TempDir(), History: t.TempDir(), Objective: time.Hour,
 	}
 	res, err := drill.Run(t.Context(), o)

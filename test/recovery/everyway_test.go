@@ -202,7 +202,7 @@ func (w *way) backup(driver string) {
 		_ = db.Close()
 		done <- err
 	}()
-	_, err := backup.Take(w.t.Context(), backup.Options{Repositories: all, Set: "s", Driver: driver, Source: backup.Source{DSN: w.i.DSN(""), Tools: w.tools()}})
+	_, err := backup.Take(w.t.Context(), backup.Options{Repositories: all, Set: "s", Driver: driver, Source: backup.Source{DSN: w.i.DSN(""), Tools: w.d.Tools()}})
 	cancel()
 	if err := <-done; err != nil {
 		w.t.Fatal(err)
@@ -210,16 +210,6 @@ func (w *way) backup(driver string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-}
-
-func (w *way) tools() map[string]string {
-	tools := map[string]string{}
-	for _, name := range []string{"mariadb-backup", "mbstream", "mysqldump", "mysql"} {
-		if path, err := w.d.Tool(name); err == nil {
-			tools[name] = path
-		}
-	}
-	return tools
 }
 
 func (w *way) state(i *server.Instance) compare.State {
@@ -278,7 +268,7 @@ func (w *way) bring(p place, moments ...moment) {
 	}
 	dir := filepath.Join(w.t.TempDir(), "data")
 	for _, m := range moments {
-		rep, err := restore.Run(w.t.Context(), restore.Options{Repository: r, Set: "s", Dir: dir, Until: m.at, Mysqld: mysqld, Tools: w.tools(), Memory: 256 << 20})
+		rep, err := restore.Run(w.t.Context(), restore.Options{Repository: r, Set: "s", Dir: dir, Until: m.at, Mysqld: mysqld, Tools: w.d.Tools(), Memory: 256 << 20})
 		if err != nil {
 			w.t.Fatalf("%s, until %q: %v", p.name, m.at, err)
 		}

@@ -53,30 +53,10 @@ func ask(t *testing.T, db *sql.DB, query string) (answer string) {
 	return answer
 }
 
-func column(t *testing.T, db *sql.DB, query string) (list []string) {
-	t.Helper()
-	rows, err := db.QueryContext(t.Context(), query)
-	if err != nil {
-		t.Fatalf("%v\n\t%s", err, query)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, s)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return list
-}
-
 // checkTables has the server check every table that it has.
 func checkTables(t *testing.T, db *sql.DB) {
 	t.Helper()
-	tables := column(t, db, "SELECT CONCAT('`', TABLE_SCHEMA, '`.`', TABLE_NAME, '`') FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND TABLE_SCHEMA NOT IN ('performance_schema')")
+	tables := servertest.Column(t, db, "SELECT CONCAT('`', TABLE_SCHEMA, '`.`', TABLE_NAME, '`') FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND TABLE_SCHEMA NOT IN ('performance_schema')")
 	for _, name := range tables {
 		var table, op, kind, text string
 		if err := db.QueryRowContext(t.Context(), "CHECK TABLE "+name+" EXTENDED").Scan(&table, &op, &kind, &text); err != nil {
@@ -242,7 +222,7 @@ func errorLog(t *testing.T, i *server.Instance) string {
 func contents(t *testing.T, db *sql.DB) string {
 	t.Helper()
 	var b strings.Builder
-	for _, name := range column(t, db, "SELECT CONCAT('`', TABLE_SCHEMA, '`.`', TABLE_NAME, '`') FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND TABLE_SCHEMA NOT IN ('mysql', 'sys', 'performance_schema') ORDER BY 1") {
+	for _, name := range servertest.Column(t, db, "SELECT CONCAT('`', TABLE_SCHEMA, '`.`', TABLE_NAME, '`') FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND TABLE_SCHEMA NOT IN ('mysql', 'sys', 'performance_schema') ORDER BY 1") {
 		var table, sum string
 		if err := db.QueryRowContext(t.Context(), "CHECKSUM TABLE "+name).Scan(&table, &sum); err != nil {
 			t.Fatal(err)

@@ -93,3 +93,24 @@ func Exec(t testing.TB, db *sql.DB, statements ...string) {
 		}
 	}
 }
+
+// Column returns the one column of a query's answer.
+func Column(t testing.TB, db *sql.DB, query string) (list []string) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), query)
+	if err != nil {
+		t.Fatalf("%v\n\t%s", err, query)
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err is asked
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, s)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
