@@ -32,7 +32,8 @@ func Parse(text []byte) (s Stat, err error) {
 		return s, fmt.Errorf("stat %.40q has no name", text)
 	}
 	fields := strings.Fields(string(text[end+1:]))
-	const state, parent, session, flags, start = 3 - 3, 4 - 3, 6 - 3, 9 - 3, 22 - 3
+	// Field 3 is the first behind the name.
+	const state, parent, session, flags, start = 0, 4 - 3, 6 - 3, 9 - 3, 22 - 3
 	if len(fields) <= start || len(fields[state]) != 1 {
 		return s, fmt.Errorf("stat has %d fields", len(fields))
 	}

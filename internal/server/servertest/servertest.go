@@ -101,7 +101,7 @@ func Column(t testing.TB, db *sql.DB, query string) (list []string) {
 	if err != nil {
 		t.Fatalf("%v\n\t%s", err, query)
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err is asked
+	defer rows.Close()
 	for rows.Next() {
 		var s string
 		if err := rows.Scan(&s); err != nil {
