@@ -36,7 +36,7 @@ without a second copy on disk: what the driver reads is cut into parts,
 compressed, encrypted if the repository is, and stored while it is read. Until
 the last part is there, there is no backup.
 
-Drivers: mariadb-backup (MariaDB; full and incremental), clone (MySQL 8.0.17 and
+Drivers: mariadb-backup (MariaDB; full and incremental), clone (MySQL 8.4 and
 later, with the clone plugin; Lifeboat itself is the recipient), and dump, the
 vendor's own tool, for what neither can do. auto takes the first that suits.
 

@@ -9,7 +9,6 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/backup/clone"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
-	"github.com/lifeboat-db/lifeboat/internal/gtid"
 )
 
 // cloner is the driver of MySQL's clone plugin, see package clone. There are no
@@ -27,8 +26,8 @@ func (cloner) Check(ctx context.Context, s Source) error {
 		if err != nil {
 			return err
 		}
-		if server.Flavor != gtid.MySQL || !server.AtLeast(8, 0) {
-			return fault.Usagef("%s has no clone plugin: it takes MySQL 8.0.17 or later", server)
+		if err := clone.Supports(server.Server); err != nil {
+			return err
 		}
 		var active int
 		err = db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.plugins WHERE plugin_name = 'clone' AND plugin_status = 'ACTIVE'").Scan(&active)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lifeboat-db/lifeboat/internal/backup/clone"
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
@@ -88,13 +89,12 @@ const (
 // Drivers are those that there are.
 func Drivers() []Driver { return []Driver{mariaBackup{}, cloner{}, dumper{}} }
 
-// suits says which drivers are right for a server, the best first. Patch levels
-// below 8.0.17 have no clone plugin to be found, which Check says.
+// suits says which drivers are right for a server, the best first.
 func suits(s dbconn.Server) []string {
 	switch {
 	case s.Flavor == gtid.MariaDB:
 		return []string{MariaDBBackup, Dump}
-	case s.AtLeast(8, 0):
+	case clone.Supports(s) == nil:
 		return []string{Clone, Dump}
 	default:
 		return []string{Dump}

@@ -77,6 +77,7 @@ var rooms = map[string]int{
 // keeps them apart.
 var trees = map[string]bool{
 	"internal/backup":     true,
+	"internal/dbconn":     true,
 	"internal/repository": true,
 	"internal/server":     true,
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
-	"github.com/lifeboat-db/lifeboat/internal/dbconn"
+	"github.com/lifeboat-db/lifeboat/internal/dbconn/rawconn"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 )
 
@@ -29,26 +29,7 @@ type wire struct {
 }
 
 func connect(ctx context.Context, o Options) (*wire, error) {
-	cfg, err := dbconn.Config(o.DSN)
-	if err != nil {
-		return nil, err
-	}
-	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
-		d := net.Dialer{Timeout: cfg.Timeout}
-		conn, err := d.DialContext(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		return conn, conn.SetDeadline(time.Now().Add(cfg.Timeout + silence*o.Heartbeat)) // of the login
-	}
-	var options []client.Option
-	if cfg.TLS != nil {
-		options = append(options, func(c *client.Conn) error {
-			c.SetTLSConfig(cfg.TLS)
-			return nil
-		})
-	}
-	conn, err := client.ConnectWithDialer(ctx, cfg.Net, cfg.Addr, cfg.User, cfg.Passwd, "", dial, options...)
+	conn, err := rawconn.Login(ctx, o.DSN, silence*o.Heartbeat)
 	if err != nil {
 		return nil, classify(fmt.Errorf("connect: %w", err))
 	}

@@ -46,6 +46,18 @@ func greet(ctx context.Context, o Options) (_ *donor, err error) {
 	return d, nil
 }
 
+// Supports says why a server of this vendor and version cannot be cloned.
+func Supports(s dbconn.Server) error {
+	switch {
+	case s.Flavor != gtid.MySQL:
+		return unsupported("back it up with mariadb-backup", "%s has no clone plugin", s)
+	case !s.AtLeast(8, 4):
+		return unsupported("use a server of 8.4 or later, or back it up another way", "cloning %s", s)
+	default:
+		return nil
+	}
+}
+
 func (d *donor) identify(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, d.silence)
 	defer cancel()
@@ -53,11 +65,8 @@ func (d *donor) identify(ctx context.Context) error {
 	if err != nil {
 		return denied(err)
 	}
-	if server.Flavor != gtid.MySQL {
-		return unsupported("back it up with mariadb-backup", "%s has no clone plugin", server)
-	}
-	if !server.AtLeast(8, 4) {
-		return unsupported("use a server of 8.4 or later, or back it up another way", "cloning %s", server)
+	if err := Supports(server); err != nil {
+		return err
 	}
 	d.version = server.Version
 	for _, name := range settingNames {

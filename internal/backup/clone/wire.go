@@ -12,7 +12,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/client"
 	"github.com/go-mysql-org/go-mysql/mysql"
 
-	"github.com/lifeboat-db/lifeboat/internal/dbconn"
+	"github.com/lifeboat-db/lifeboat/internal/dbconn/rawconn"
 )
 
 // wire is a connection that speaks the clone protocol. Login and encryption are
@@ -31,7 +31,7 @@ type wire struct {
 
 // connect logs in and leaves the ordinary protocol with COM_CLONE.
 func connect(ctx context.Context, o Options) (_ *wire, err error) {
-	conn, err := login(ctx, o)
+	conn, err := rawconn.Login(ctx, o.DSN, o.Silence)
 	if err != nil {
 		return nil, classify(fmt.Errorf("connect: %w", err))
 	}
@@ -41,29 +41,6 @@ func connect(ctx context.Context, o Options) (_ *wire, err error) {
 		return nil, errors.Join(classify(err), w.close())
 	}
 	return w, nil
-}
-
-func login(ctx context.Context, o Options) (*client.Conn, error) {
-	cfg, err := dbconn.Config(o.DSN)
-	if err != nil {
-		return nil, err
-	}
-	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
-		d := net.Dialer{Timeout: cfg.Timeout}
-		conn, err := d.DialContext(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		return conn, conn.SetDeadline(time.Now().Add(cfg.Timeout + o.Silence)) // of the login
-	}
-	var options []client.Option
-	if cfg.TLS != nil {
-		options = append(options, func(c *client.Conn) error {
-			c.SetTLSConfig(cfg.TLS)
-			return nil
-		})
-	}
-	return client.ConnectWithDialer(ctx, cfg.Net, cfg.Addr, cfg.User, cfg.Passwd, "", dial, options...)
 }
 
 // enter has the server hand the connection to its clone plugin. Before that, the

@@ -1,0 +1,40 @@
+// Package rawconn logs in to a server and gives the connection away: for
+// protocols that database/sql's drivers do not speak. Login and encryption are
+// go-mysql's.
+package rawconn
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/client"
+
+	"github.com/lifeboat-db/lifeboat/internal/dbconn"
+)
+
+// Login connects and logs in as a data source name of the Go driver says.
+// Beside the time to connect, the server may take patience for it; the
+// connection has that as its deadline until another one is set.
+func Login(ctx context.Context, dsn string, patience time.Duration) (*client.Conn, error) {
+	cfg, err := dbconn.Config(dsn)
+	if err != nil {
+		return nil, err
+	}
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		d := net.Dialer{Timeout: cfg.Timeout}
+		conn, err := d.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return conn, conn.SetDeadline(time.Now().Add(cfg.Timeout + patience))
+	}
+	var options []client.Option
+	if cfg.TLS != nil {
+		options = append(options, func(c *client.Conn) error {
+			c.SetTLSConfig(cfg.TLS)
+			return nil
+		})
+	}
+	return client.ConnectWithDialer(ctx, cfg.Net, cfg.Addr, cfg.User, cfg.Passwd, "", dial, options...)
+}
