@@ -47,6 +47,12 @@ type Journal struct {
 	Changed time.Time `json:"changed"`
 }
 
+// satisfies reports whether what is wanted is done. The end of the archive is
+// another one each time.
+func (j *Journal) satisfies(until string) bool {
+	return j.State == Done && j.Until == until && until != ""
+}
+
 // journalVersion is that of this program; another one is refused.
 const journalVersion = 1
 

@@ -212,6 +212,17 @@ func TestRestore(t *testing.T) {
 					t.Errorf("%+v", rep)
 				}
 				w.same(dir, end)
+				// The end of the archive is another one each time: what is planned then
+				// is what would be done.
+				again := w.options(dir, "")
+				again.PlanOnly = true
+				if rep = w.restore(again); !rep.Forward || len(rep.Plan.BackupIDs) > 0 || rep.Plan.Leg == nil {
+					t.Errorf("planned again: %+v", rep.Plan)
+				}
+				if rep = w.restore(w.options(dir, "")); !rep.Forward || !rep.Finished {
+					t.Errorf("again: %+v", rep)
+				}
+				w.same(dir, end)
 			})
 		}
 	})

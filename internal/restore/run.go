@@ -118,7 +118,7 @@ func (r *runner) planOnly(ctx context.Context) error {
 		return err
 	}
 	req := Request{Until: r.Until, Backup: r.Backup}
-	if j != nil && j.State == Done && j.Until != r.Until {
+	if j != nil && j.State == Done && !j.satisfies(r.Until) {
 		req.Base, r.rep.Forward = j.Reached, true
 	}
 	return r.plan(ctx, req)
@@ -182,7 +182,7 @@ func (r *runner) open() (err error) {
 	switch {
 	case r.j.Set != r.Set || r.j.Repository != r.Repository.ID():
 		return fault.New(fault.Refused, fmt.Errorf("restore: %s was restored from set %s of another repository", r.w.target, r.j.Set), "choose another directory")
-	case r.j.State == Done && (r.Until == r.j.Until && r.Until != ""):
+	case r.j.satisfies(r.Until):
 		r.rep.Reached, r.rep.Finished = r.j.Reached, true
 		return nil
 	case r.j.State == Done:
