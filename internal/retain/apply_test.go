@@ -190,7 +190,7 @@ func TestApply(t *testing.T) {
 		}
 	}
 	if again := w.plan(); len(again.going(t)) > 0 {
-		t.Errorf("what is left is not what stays: %s", again)
+		t.Errorf("what is left is not what stays: %+v", again)
 	}
 	if err := Apply(t.Context(), w.r, d); err != nil {
 		t.Errorf("once more: %v", err)
@@ -198,12 +198,12 @@ func TestApply(t *testing.T) {
 	w.check()
 }
 
-// going are the names of all that goes.
+// going is what goes.
 func (d Decision) going(t *testing.T) (list []string) {
 	t.Helper()
-	for line := range strings.Lines(d.String()) {
-		if strings.HasPrefix(line, "goes") {
-			list = append(list, line)
+	for i := range d.Items() {
+		if i.Goes {
+			list = append(list, i.What)
 		}
 	}
 	return list

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -405,7 +406,7 @@ func TestPlan(t *testing.T) {
 	for n := range uint64(10_000) {
 		w := newTwin(newHistory(rand.New(rand.NewPCG(seed, n))))
 		if wrong := w.check(); len(wrong) > 0 {
-			t.Fatalf("history %d of seed %d, %+v at %s:\n%s\n%s", n, seed, w.policy, w.clock, strings.Join(wrong, "\n"), w.d)
+			t.Fatalf("history %d of seed %d, %+v at %s:\n%s\n%+v", n, seed, w.policy, w.clock, strings.Join(wrong, "\n"), w.d)
 		}
 		for _, b := range w.d.Backups {
 			backups += one(b.Goes)
@@ -499,7 +500,7 @@ func TestPolicies(t *testing.T) {
 				inv.Leases = []Lease{{What: WhatRestore, Backups: []string{inv.Backups[test.lease].ID}, Until: now.Add(-time.Minute)}}
 			}
 			if got := fates(Plan(inv, test.policy, now)); got != test.want {
-				t.Errorf("%s: %s, want %s\n%s", test.backups, got, test.want, Plan(inv, test.policy, now))
+				t.Errorf("%s: %s, want %s\n%+v", test.backups, got, test.want, Plan(inv, test.policy, now))
 			}
 			for i := range inv.Leases { // it has run out
 				inv.Leases[i].Until = now.Add(-61 * time.Minute)
@@ -521,7 +522,7 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// TestDecision: it comes back from JSON, and its text says what goes.
+// TestDecision: it comes back from JSON, and its items say what goes.
 func TestDecision(t *testing.T) {
 	d := Plan(days("ff"), Policy{KeepFull: 1}, day.AddDate(0, 0, 3))
 	text, err := json.Marshal(d)
@@ -529,13 +530,18 @@ func TestDecision(t *testing.T) {
 		t.Fatal(err)
 	}
 	var back Decision
-	if err := json.Unmarshal(text, &back); err != nil || back.String() != d.String() {
-		t.Errorf("%v\n%s\n%s", err, back, d)
+	if err := json.Unmarshal(text, &back); err != nil || !reflect.DeepEqual(back, d) {
+		t.Errorf("%v\n%+v\n%+v", err, back, d)
 	}
-	want := "goes   full backup 20261101T000000Z-000000, 0 bytes: nothing asks for it\n" +
-		"stays  full backup 20261102T000000Z-000001, 0 bytes: full backup 1 of the last 1\n1 of these go, 0 bytes\n"
-	if d.String() != want {
-		t.Error(d)
+	want := []Item{
+		{Fate{true, "nothing asks for it"}, "full backup 20261101T000000Z-000000", 0},
+		{Fate{false, "full backup 1 of the last 1"}, "full backup 20261102T000000Z-000001", 0},
+	}
+	if got := slices.Collect(d.Items()); !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
+	}
+	if n, bytes := d.Total(); n != 1 || bytes != 0 || len(d.Notes) != 0 {
+		t.Errorf("%d go, %d bytes, %v", n, bytes, d.Notes)
 	}
 	for _, p := range []Policy{{}, {KeepFull: -1, KeepFor: time.Hour}, {KeepFull: 1, KeepFor: -1}} {
 		if p.Validate() == nil {

@@ -199,13 +199,7 @@ func Verified(r *verify.Report) string {
 	fmt.Fprintf(&b, "%s: %s objects, %s; read %s objects, %s; %s were checked before\n",
 		printable(r.Place), Count(r.Objects), Bytes(r.Bytes), Count(r.Checked), Bytes(r.CheckedBytes), Count(r.Skipped))
 	for _, f := range r.Findings {
-		fmt.Fprintf(&b, "%s  %s: %s\n", strings.ToUpper(string(f.Kind)), printable(f.Object), printable(f.Cause))
-		if len(f.Lost.Backups) > 0 {
-			fmt.Fprintf(&b, "    lost: backup %s\n", printable(strings.Join(f.Lost.Backups, ", ")))
-		}
-		if l := f.Lost.Log; l != nil {
-			fmt.Fprintf(&b, "    lost: %s, %s from %d to %d, transactions %s\n", printable(l.Server), printable(l.File), l.Start, l.End, printable(l.GTIDs))
-		}
+		fmt.Fprintf(&b, "%s\n", printable(f.String()))
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "%s\n", printable(n))
@@ -224,29 +218,19 @@ func Expiry(name string, d retain.Decision, dryRun bool) string {
 		verb = "would go"
 	}
 	fmt.Fprintf(&b, "Repository %s, set %s\n", printable(name), printable(d.Set))
-	var gone int64
 	g := grid{heads: []string{"", "what", "stored", "why"}, right: "0010"}
-	add := func(f retain.Fate, what string, stored int64) {
+	for i := range d.Items() {
 		word := "stays"
-		if f.Goes {
+		if i.Goes {
 			word = verb
-			gone += stored
 		}
-		g.add(word, what, Bytes(stored), f.Why)
-	}
-	for _, x := range d.Backups {
-		add(x.Fate, x.ID+", "+x.Kind, x.Stored)
-	}
-	for _, x := range d.Logs {
-		add(x.Fate, x.File+" of "+x.Server, x.Stored)
-	}
-	for _, x := range d.Leftovers {
-		add(x.Fate, x.Object, x.Stored)
+		g.add(word, i.What, Bytes(i.Stored), i.Why)
 	}
 	b.WriteString(g.text(0))
 	for _, n := range d.Notes {
 		fmt.Fprintf(&b, "%s\n", printable(n))
 	}
+	_, gone := d.Total()
 	fmt.Fprintf(&b, "%s %s\n", Bytes(gone), verb)
 	return b.String()
 }
