@@ -15,6 +15,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/repository"
 	"github.com/lifeboat-db/lifeboat/internal/ui"
+	"github.com/lifeboat-db/lifeboat/internal/units"
 )
 
 // backupOptions are the flags of backup that are no keys of the configuration.
@@ -98,9 +99,9 @@ func backupLine(p *backup.Progress) string {
 	case p == nil:
 		return "backup: starting"
 	case p.Total > p.Bytes:
-		return fmt.Sprintf("backup: %s of about %s", ui.Bytes(p.Bytes), ui.Bytes(p.Total))
+		return fmt.Sprintf("backup: %s of about %s", units.Bytes(p.Bytes), units.Bytes(p.Total))
 	default:
-		return "backup: " + ui.Bytes(p.Bytes)
+		return "backup: " + units.Bytes(p.Bytes)
 	}
 }
 

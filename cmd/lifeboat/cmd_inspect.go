@@ -12,6 +12,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/inspect"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
 	"github.com/lifeboat-db/lifeboat/internal/ui"
+	"github.com/lifeboat-db/lifeboat/internal/units"
 )
 
 type inspectOptions struct {
@@ -58,7 +59,7 @@ what lies before that place, and the error says where it is.
 }
 
 func runInspect(ctx context.Context, o *inspectOptions, out io.Writer) error {
-	memory, err := ui.ParseBytes(o.memory)
+	memory, err := units.ParseBytes(o.memory)
 	if err != nil {
 		return &fault.Error{Class: fault.Usage, Err: fmt.Errorf("--memory: %w", err)}
 	}

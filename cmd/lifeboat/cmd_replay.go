@@ -13,6 +13,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
 	"github.com/lifeboat-db/lifeboat/internal/ui"
+	"github.com/lifeboat-db/lifeboat/internal/units"
 )
 
 type replayOptions struct {
@@ -72,7 +73,7 @@ same command again: it goes on where it was.
 }
 
 func runReplay(ctx context.Context, o *replayOptions, out io.Writer) error {
-	memory, err := ui.ParseBytes(o.memory)
+	memory, err := units.ParseBytes(o.memory)
 	if err != nil {
 		return &fault.Error{Class: fault.Usage, Err: fmt.Errorf("--memory: %w", err)}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/config"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/ui"
+	"github.com/lifeboat-db/lifeboat/internal/units"
 	"github.com/lifeboat-db/lifeboat/internal/verify"
 )
 
@@ -68,7 +69,7 @@ It ends with 4 if anything is damaged, and with 5 if something is missing.
 }
 
 func runVerify(ctx context.Context, c *config.Loaded, o verifyOptions, out io.Writer) (err error) {
-	if o.BytesPerSecond, err = ui.ParseBytes(o.rate); err != nil {
+	if o.BytesPerSecond, err = units.ParseBytes(o.rate); err != nil {
 		return fault.Usagef("--rate: %v", err)
 	}
 	if o.states != "" {

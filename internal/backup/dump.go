@@ -105,20 +105,8 @@ WHERE file_type = 'TABLESPACE' AND tablespace_name NOT LIKE '%/%' AND tablespace
 // refuseAny makes an error of the names that a query gives.
 func refuseAny(ctx context.Context, db *sql.DB, query, what, hint string) error {
 	const most = 5
-	rows, err := db.QueryContext(ctx, query)
-	if err != nil {
-		return denied(err)
-	}
-	defer rows.Close()
-	var found []string
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return err
-		}
-		found = append(found, name)
-	}
-	if err := rows.Err(); err != nil || len(found) == 0 {
+	found, err := column(ctx, db, query)
+	if err != nil || len(found) == 0 {
 		return err
 	}
 	text := strings.Join(found[:min(len(found), most)], ", ")

@@ -13,27 +13,32 @@ import (
 // checkGrants looks for privileges on all that the account has. A role's count
 // once SHOW GRANTS lists them, which is if the role is active.
 func checkGrants(ctx context.Context, db *sql.DB, wanted ...string) error {
-	rows, err := db.QueryContext(ctx, "SHOW GRANTS")
+	lines, err := column(ctx, db, "SHOW GRANTS")
 	if err != nil {
-		return denied(err)
-	}
-	defer rows.Close()
-	var lines []string
-	for rows.Next() {
-		var line string
-		if err := rows.Scan(&line); err != nil {
-			return err
-		}
-		lines = append(lines, line)
-	}
-	if err := rows.Err(); err != nil {
-		return denied(err)
+		return err
 	}
 	if missing := missingGrants(lines, wanted); len(missing) > 0 {
 		return fault.New(fault.Storage, fmt.Errorf("the account lacks %s", strings.Join(missing, ", ")),
 			"GRANT "+strings.Join(missing, ", ")+" ON *.* TO it")
 	}
 	return nil
+}
+
+// column is the one column of a query's answer.
+func column(ctx context.Context, db *sql.DB, query string) (list []string, err error) {
+	rows, err := db.QueryContext(ctx, query)
+	if err != nil {
+		return nil, denied(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, denied(rows.Err())
 }
 
 var globalGrant = regexp.MustCompile(`^GRANT (.*) ON \*\.\* TO `)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/lifeboat-db/lifeboat/internal/units"
 )
 
 // Size is a number of bytes. It is written 8MiB, 8M, 8m or 8388608: units are
@@ -13,19 +15,11 @@ type Size int64
 const sizeUnits = "KMGT"
 
 func parseSize(text string) (Size, error) {
-	t := strings.ToUpper(text)
-	t = strings.TrimSuffix(strings.TrimSuffix(t, "B"), "I")
-	shift := 0
-	if t != "" {
-		if i := strings.IndexByte(sizeUnits, t[len(t)-1]); i >= 0 {
-			shift, t = 10*(i+1), t[:len(t)-1]
-		}
-	}
-	n, err := strconv.ParseInt(t, 10, 64)
-	if err != nil || n < 0 || n > (1<<62)>>shift {
+	n, err := units.ParseBytes(text)
+	if err != nil || strings.ContainsAny(text, " \t\n") {
 		return 0, errWanted("a size such as 512KiB or 8MiB")
 	}
-	return Size(n << shift), nil
+	return Size(n), nil
 }
 
 // String is the shortest way to write it that is exact.

@@ -9,6 +9,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/replay"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/internal/ui"
+	"github.com/lifeboat-db/lifeboat/internal/units"
 )
 
 // targetArgs make a server to recover into. It writes no log of its own, which
@@ -44,7 +45,7 @@ func (d *demo) replay(ctx context.Context) error {
 		})
 		d.rep.Replay = rep
 		return fmt.Sprintf("Replayed the logs: %s transactions with %s row changes came down to %s rows to write.%s",
-			ui.Count(rep.Transactions), ui.Count(rep.RowChanges), ui.Count(rep.NetRows), readBack(rep)), err
+			units.Count(rep.Transactions), units.Count(rep.RowChanges), units.Count(rep.NetRows), readBack(rep)), err
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/replay"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/internal/ui"
+	"github.com/lifeboat-db/lifeboat/internal/units"
 )
 
 // Report is what a demo showed, for programs. Parts that were not reached are
@@ -73,15 +74,15 @@ func conclusion(r *Report) string {
 	for _, t := range r.Tables {
 		rows += t.RowsAfter
 	}
-	return fmt.Sprintf("All %d tables with their %s rows are back, as they were when the server died.", len(r.Tables), ui.Count(rows))
+	return fmt.Sprintf("All %d tables with their %s rows are back, as they were when the server died.", len(r.Tables), units.Count(rows))
 }
 
 func comparisons(list []Comparison) string {
 	grid := [][]string{{"table", "rows", "checksum before", "checksum after", ""}}
 	for _, c := range list {
-		rows, result := ui.Count(c.RowsAfter), "equal"
+		rows, result := units.Count(c.RowsAfter), "equal"
 		if c.RowsBefore != c.RowsAfter {
-			rows = ui.Count(c.RowsBefore) + " -> " + ui.Count(c.RowsAfter)
+			rows = units.Count(c.RowsBefore) + " -> " + units.Count(c.RowsAfter)
 		}
 		if !c.Equal {
 			result = "DIFFERENT: " + c.Why
@@ -121,10 +122,10 @@ func totals(r *Report) [][2]string {
 	p := r.Replay
 	per := func(n int64) int64 { return int64(float64(n) / max(p.Seconds, 0.001)) }
 	rows := [][2]string{
-		{"in the logs", fmt.Sprintf("%s transactions with %s row changes, %s", ui.Count(p.Transactions), ui.Count(p.RowChanges), ui.Bytes(p.Bytes))},
-		{"written", fmt.Sprintf("%s rows: one that changed often is written once", ui.Count(p.NetRows))},
+		{"in the logs", fmt.Sprintf("%s transactions with %s row changes, %s", units.Count(p.Transactions), units.Count(p.RowChanges), units.Bytes(p.Bytes))},
+		{"written", fmt.Sprintf("%s rows: one that changed often is written once", units.Count(p.NetRows))},
 		{"restore", span(r.Restore.Seconds)},
-		{"replay", fmt.Sprintf("%s  (%s transactions/s, %s row changes/s, %s/s)", span(p.Seconds), ui.Count(per(p.Transactions)), ui.Count(per(p.RowChanges)), ui.Bytes(per(p.Bytes)))},
+		{"replay", fmt.Sprintf("%s  (%s transactions/s, %s row changes/s, %s/s)", span(p.Seconds), units.Count(per(p.Transactions)), units.Count(per(p.RowChanges)), units.Bytes(per(p.Bytes)))},
 	}
 	if s := r.Serial; s != nil {
 		state := "same end state"

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/lifeboat-db/lifeboat/internal/ui"
+	"github.com/lifeboat-db/lifeboat/internal/units"
 )
 
 // screen shows what is going on: while a step lasts, a line that a terminal
@@ -73,7 +74,7 @@ func took(d time.Duration) string {
 	if d < time.Minute {
 		return fmt.Sprintf("%.1f s", d.Seconds())
 	}
-	return ui.Duration(d)
+	return units.Duration(d)
 }
 
 // indent is the width of the column of times, with the gap after it.

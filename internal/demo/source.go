@@ -14,7 +14,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/lifeboat-db/lifeboat/internal/server"
-	"github.com/lifeboat-db/lifeboat/internal/ui"
+	"github.com/lifeboat-db/lifeboat/internal/units"
 )
 
 func (d *demo) path(name string) string { return filepath.Join(d.dir, name) }
@@ -53,7 +53,7 @@ func (d *demo) startSource(ctx context.Context) error {
 			rows, err = openShop(ctx, db)
 			return err
 		})
-		return fmt.Sprintf("Started a %s server and filled %d tables with %s rows.", d.rep.Server, len(definitions), ui.Count(rows)), err
+		return fmt.Sprintf("Started a %s server and filled %d tables with %s rows.", d.rep.Server, len(definitions), units.Count(rows)), err
 	})
 }
 
@@ -82,7 +82,7 @@ func (d *demo) takeBackup(ctx context.Context) error {
 		}
 		d.rep.Backup = Backup{Position: d.backup.position, Bytes: size}
 		return fmt.Sprintf("Full backup: shut the server down, copied its data directory (%s), started it again. What happens from now on is only in the server and its binary log, from %s.",
-			ui.Bytes(size), d.backup.position), d.source.Restart(ctx)
+			units.Bytes(size), d.backup.position), d.source.Restart(ctx)
 	})
 }
 
@@ -112,7 +112,7 @@ func (d *demo) takeChecksums(ctx context.Context) error {
 	return d.screen.step("Taking checksums of all tables", func() (string, error) {
 		var err error
 		d.before, err = takeState(ctx, d.source)
-		return fmt.Sprintf("Took checksums of all %d tables, %s rows: what comes back must equal them.", len(d.before), ui.Count(d.before.rows())), err
+		return fmt.Sprintf("Took checksums of all %d tables, %s rows: what comes back must equal them.", len(d.before), units.Count(d.before.rows())), err
 	})
 }
 
@@ -141,7 +141,7 @@ func (d *demo) archiveLogs(ctx context.Context) error {
 		}
 		d.rep.Log.Files = len(d.archive)
 		return fmt.Sprintf("Copied the binary logs away: %d files, %s. In real life an archive has them by then; that part of Lifeboat is still to come.",
-			len(d.archive), ui.Bytes(d.rep.Log.Bytes)), nil
+			len(d.archive), units.Bytes(d.rep.Log.Bytes)), nil
 	})
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/lifeboat-db/lifeboat/internal/ui"
+	"github.com/lifeboat-db/lifeboat/internal/units"
 )
 
 // connections is the number of shoppers at work at the same time.
@@ -28,7 +28,7 @@ func (d *demo) runTraffic(ctx context.Context) error {
 		d.rep.Transactions = t.done.Load()
 		d.rep.SchemaChanges = len(changes) - rotations()
 		return fmt.Sprintf("Traffic: %s transactions over %d connections (%s per second): inserts, updates, deletes, swaps of unique values. In their midst %d changes of the schema (ADD COLUMN, CREATE TABLE, RENAME, ADD INDEX, TRUNCATE) and %d log rotations.",
-			ui.Count(t.done.Load()), connections, ui.Count(int64(float64(t.done.Load())/spent)), d.rep.SchemaChanges, rotations()), err
+			units.Count(t.done.Load()), connections, units.Count(int64(float64(t.done.Load())/spent)), d.rep.SchemaChanges, rotations()), err
 	})
 }
 
@@ -86,12 +86,12 @@ func rotations() (n int) {
 
 func (t *traffic) line() string {
 	done, spent := t.done.Load(), time.Since(t.began)
-	line := fmt.Sprintf("Traffic: %s of %s transactions", ui.Count(done), ui.Count(t.total))
+	line := fmt.Sprintf("Traffic: %s of %s transactions", units.Count(done), units.Count(t.total))
 	if done == 0 || spent < time.Second {
 		return line
 	}
 	left := time.Duration(float64(spent) / float64(done) * float64(t.total-done))
-	return fmt.Sprintf("%s  %s/s  %s left", line, ui.Count(int64(float64(done)/spent.Seconds())), ui.Duration(left))
+	return fmt.Sprintf("%s  %s/s  %s left", line, units.Count(int64(float64(done)/spent.Seconds())), units.Duration(left))
 }
 
 // run returns when all transactions are committed and all changes made. The

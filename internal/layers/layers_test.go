@@ -31,6 +31,7 @@ var rooms = map[string]int{
 	"internal/collation":  0,
 	"internal/fault":      0,
 	"internal/installed":  0,
+	"internal/units":      0,
 
 	"internal/binlog":     1,
 	"internal/dbconn":     1,

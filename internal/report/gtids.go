@@ -3,6 +3,8 @@ package report
 import (
 	"fmt"
 	"strings"
+
+	"github.com/lifeboat-db/lifeboat/internal/units"
 )
 
 // What is shown of a GTID set before it is opened.
@@ -35,7 +37,7 @@ func newGTIDs(set string) gtids {
 	}
 	g := gtids{Short: strings.Join(short, ", ")}
 	if more > 0 {
-		g.Short += fmt.Sprintf(" and %s more", count(int64(more)))
+		g.Short += fmt.Sprintf(" and %s more", units.Count(int64(more)))
 	}
 	if g.Short != strings.ReplaceAll(set, ",", ", ") {
 		g.Full, g.Size = set, size(int64(len(set)))

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 	"unicode/utf8"
+
+	"github.com/lifeboat-db/lifeboat/internal/units"
 )
 
 // history is the drills so far.
@@ -77,7 +79,7 @@ func summary(points []Point) string {
 		}
 	}
 	n := len(points)
-	s := fmt.Sprintf("%s passed, %s failed.", count(int64(len(took))), count(int64(n-len(took))))
+	s := fmt.Sprintf("%s passed, %s failed.", units.Count(int64(len(took))), units.Count(int64(n-len(took))))
 	if len(took) > 1 {
 		slices.Sort(took)
 		s += fmt.Sprintf(" Those that passed took %s to %s, the middle one %s.", span(took[0]), span(took[len(took)-1]), span(took[(len(took)-1)/2]))

@@ -5,6 +5,8 @@ import (
 	"html/template"
 	"strings"
 	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/units"
 )
 
 // page is what the template writes down: nothing is decided there.
@@ -236,7 +238,7 @@ func logFacts(in *Input) []fact {
 		if r.Resumed || r.Seconds <= 0 || n == 0 {
 			return "" // the counts are not those of this run
 		}
-		return count(int64(float64(n)/r.Seconds+0.5)) + " per second"
+		return units.Count(int64(float64(n)/r.Seconds+0.5)) + " per second"
 	}
 	list = append(list,
 		fact{Name: "Transactions", Text: joined(", ", counted(r.Transactions, "transaction"), per(r.Transactions))},
@@ -332,7 +334,7 @@ func base(b *State) string {
 
 func newTexts(list []string) texts {
 	shown, rest, more := parts(list)
-	t := texts{Left: count(int64(len(list) - len(shown))), More: more}
+	t := texts{Left: units.Count(int64(len(list) - len(shown))), More: more}
 	for _, s := range shown {
 		t.Shown = append(t.Shown, cut(clean(s), mostText))
 	}
@@ -347,7 +349,7 @@ func newLanes(in *Input) lanes {
 		return lanes{}
 	}
 	shown, rest, more := parts(in.Replay.Lanes)
-	l := lanes{Left: count(int64(len(in.Replay.Lanes) - len(shown))), More: more}
+	l := lanes{Left: units.Count(int64(len(in.Replay.Lanes) - len(shown))), More: more}
 	for _, r := range shown {
 		l.Shown = append(l.Shown, lane{cut(clean(r.Table), mostText), cut(clean(r.Reason), mostText)})
 	}
@@ -365,7 +367,7 @@ func parts[T any](list []T) (shown, rest []T, more string) {
 	}
 	shown, rest = list[:mostShown], list[mostShown:]
 	if n := len(rest) - mostRest; n > 0 {
-		rest, more = rest[:mostRest], fmt.Sprintf("and %s more, which the JSON report has", count(int64(n)))
+		rest, more = rest[:mostRest], fmt.Sprintf("and %s more, which the JSON report has", units.Count(int64(n)))
 	}
 	return shown, rest, more
 }

@@ -3,10 +3,11 @@ package report
 import (
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/lifeboat-db/lifeboat/internal/units"
 )
 
 // nbsp keeps a number and its unit on one line.
@@ -40,7 +41,7 @@ func rate(bytes int64, seconds float64) string {
 	v := float64(bytes) / (1 << 20) / seconds
 	switch {
 	case v >= 100:
-		return count(int64(v+0.5)) + nbsp + "MiB/s"
+		return units.Count(int64(v+0.5)) + nbsp + "MiB/s"
 	case v >= 0.1:
 		return fmt.Sprintf("%.1f"+nbsp+"MiB/s", v)
 	default:
@@ -48,25 +49,12 @@ func rate(bytes int64, seconds float64) string {
 	}
 }
 
-// count writes a number with separators: 1,234,567.
-func count(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	var b strings.Builder
-	for i, c := range s {
-		if i > 0 && (len(s)-i)%3 == 0 && s[i-1] != '-' {
-			b.WriteByte(',')
-		}
-		b.WriteRune(c)
-	}
-	return b.String()
-}
-
 // counted writes a number with what is counted.
 func counted(n int64, one string) string {
 	if n != 1 {
 		one += "s"
 	}
-	return count(n) + nbsp + one
+	return units.Count(n) + nbsp + one
 }
 
 // span writes seconds in two units at most.
@@ -92,9 +80,9 @@ func span(seconds float64) string {
 // two writes a number of two units; the second one is left out if it is 0.
 func two(a int64, unitA string, b int64, unitB string) string {
 	if b == 0 {
-		return count(a) + nbsp + unitA
+		return units.Count(a) + nbsp + unitA
 	}
-	return fmt.Sprintf("%s%s%s%s%02d%s%s", count(a), nbsp, unitA, nbsp, b, nbsp, unitB)
+	return fmt.Sprintf("%s%s%s%s%02d%s%s", units.Count(a), nbsp, unitA, nbsp, b, nbsp, unitB)
 }
 
 // finite is a number of seconds that can be drawn.
@@ -118,7 +106,7 @@ func percent(part, whole float64) string {
 	case n == 100 && part < whole:
 		n = 99
 	}
-	return count(n) + nbsp + "%"
+	return units.Count(n) + nbsp + "%"
 }
 
 // iso writes a time, in UTC; nothing if there is none.

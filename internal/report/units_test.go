@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/units"
 )
 
 func TestUnits(t *testing.T) {
@@ -12,7 +14,7 @@ func TestUnits(t *testing.T) {
 		{span(60), "1 min"}, {span(75.4), "1 min 15 s"}, {span(3599.7), "1 h"}, {span(3661), "1 h 01 min"}, {span(47 * 3600), "47 h"}, {span(100 * 3600), "4 d 04 h"},
 		{size(0), "0 B"}, {size(1023), "1023 B"}, {size(1536), "1.5 KiB"}, {size(41 << 30), "41.0 GiB"}, {size(120 << 30), "120 GiB"},
 		{rate(0, 1), ""}, {rate(1<<20, 0), ""}, {rate(1<<30, 1), "1,024 MiB/s"}, {rate(3<<20, 2), "1.5 MiB/s"}, {rate(1<<20, 1000), "0.001 MiB/s"},
-		{count(-1234567), "-1,234,567"}, {count(999), "999"}, {counted(1, "drill"), "1 drill"}, {counted(2000, "drill"), "2,000 drills"},
+		{units.Count(-1234567), "-1,234,567"}, {units.Count(999), "999"}, {counted(1, "drill"), "1 drill"}, {counted(2000, "drill"), "2,000 drills"},
 		{percent(0, 5), "0 %"}, {percent(1, 1e6), "1 %"}, {percent(999999, 1e6), "99 %"}, {percent(5, 5), "100 %"}, {percent(5, 0), ""},
 		{iso(time.Date(2026, 11, 25, 4, 0, 0, 500e6, time.FixedZone("", 3600))), "2026-11-25T03:00:00.5Z"}, {iso(time.Time{}), ""},
 		{cut("äöü", 2), "äö…"}, {cut("äöü", 3), "äöü"},

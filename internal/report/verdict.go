@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/units"
 )
 
 // verdict is the page's first sentence.
@@ -161,14 +163,14 @@ func proven(missing []string, proofs []proof) string {
 	case len(missing) == 0:
 		return fmt.Sprintf("all %s hold", counted(int64(all), "proof"))
 	}
-	return fmt.Sprintf("%s of %s hold; not proven: %s", count(int64(all-len(missing))), counted(int64(all), "proof"), some(missing))
+	return fmt.Sprintf("%s of %s hold; not proven: %s", units.Count(int64(all-len(missing))), counted(int64(all), "proof"), some(missing))
 }
 
 // some lists the first of many.
 func some(names []string) string {
 	const most = 4
 	if len(names) > most {
-		return fmt.Sprintf("%s and %s more", strings.Join(names[:most], ", "), count(int64(len(names)-most)))
+		return fmt.Sprintf("%s and %s more", strings.Join(names[:most], ", "), units.Count(int64(len(names)-most)))
 	}
 	return strings.Join(names, ", ")
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/archive"
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/units"
 )
 
 // ArchiveLog makes of what happens lines of a log: one when a connection stands,
@@ -82,7 +83,7 @@ func ArchiveStatus(s *archive.Status) string {
 func archivedLogs(logs []archive.LogStatus) string {
 	g := grid{heads: []string{"Server", "files", "bytes", "first commit", "last commit", "behind"}, right: "011001"}
 	for _, l := range logs {
-		g.add(cmp.Or(l.Name, l.Server), Count(int64(l.Files)), Bytes(l.Bytes),
+		g.add(cmp.Or(l.Name, l.Server), units.Count(int64(l.Files)), units.Bytes(l.Bytes),
 			moment(l.First, time.DateOnly+" 15:04:05"), moment(l.Last, time.DateOnly+" 15:04:05"), behind(l))
 	}
 	b := g.text(inspectWidth)
@@ -106,9 +107,9 @@ func behind(l archive.LogStatus) string {
 	case *l.BehindBytes == 0:
 		return "nothing"
 	case l.LagSeconds == nil:
-		return Bytes(*l.BehindBytes)
+		return units.Bytes(*l.BehindBytes)
 	}
-	return Bytes(*l.BehindBytes) + ", " + Duration(time.Duration(*l.LagSeconds*float64(time.Second)))
+	return units.Bytes(*l.BehindBytes) + ", " + units.Duration(time.Duration(*l.LagSeconds*float64(time.Second)))
 }
 
 // Columns renders rows below their heads, aligned.

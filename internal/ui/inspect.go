@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/lifeboat-db/lifeboat/internal/inspect"
+	"github.com/lifeboat-db/lifeboat/internal/units"
 )
 
 // What is shown of long lists; --json has all.
@@ -33,7 +34,7 @@ func Inspection(r *inspect.Report) string {
 	b.WriteString(constructs("REFUSED: a replay does not begin with these in its way", r.Refused))
 	if r.Incomplete != nil {
 		b.WriteString("Incomplete\n" + wrap(fmt.Sprintf("%s  the last %s are not a whole transaction and do not count: %s",
-			r.Incomplete.Position, Bytes(r.Incomplete.Bytes), r.Incomplete.Reason), "  ", "  ") + "\n")
+			r.Incomplete.Position, units.Bytes(r.Incomplete.Bytes), r.Incomplete.Reason), "  ", "  ") + "\n")
 	}
 	if len(r.Notes) > 0 {
 		b.WriteString("Notes\n")
@@ -50,7 +51,7 @@ func files(r *inspect.Report) string {
 	for i, f := range r.Files {
 		if n := len(r.Files); n > mostFiles && i >= mostFiles/2 && i < n-mostFiles/2 {
 			if i == mostFiles/2 {
-				g.add(fmt.Sprintf("… %s more", Count(int64(n-mostFiles))))
+				g.add(fmt.Sprintf("… %s more", units.Count(int64(n-mostFiles))))
 			}
 			continue
 		}
@@ -59,10 +60,10 @@ func files(r *inspect.Report) string {
 			sums = "yes"
 		}
 		if f.Read {
-			n = Count(f.Transactions)
+			n = units.Count(f.Transactions)
 		}
 		version, _, _ := strings.Cut(f.ServerVersion, "-") // what follows names the build
-		g.add(f.Name, Bytes(f.Bytes), version, sums, n, moment(f.FirstCommit, time.DateOnly+" 15:04"), moment(f.LastCommit, time.DateOnly+" 15:04"))
+		g.add(f.Name, units.Bytes(f.Bytes), version, sums, n, moment(f.FirstCommit, time.DateOnly+" 15:04"), moment(f.LastCommit, time.DateOnly+" 15:04"))
 	}
 	return g.text(inspectWidth)
 }
@@ -78,30 +79,30 @@ func moment(t time.Time, layout string) string {
 func contents(r *inspect.Report) string {
 	t := &r.Transactions
 	rows := [][2]string{
-		{"range", fmt.Sprintf("%s to %s  (%s)", r.From, r.To, Bytes(r.Bytes))},
+		{"range", fmt.Sprintf("%s to %s  (%s)", r.From, r.To, units.Bytes(r.Bytes))},
 	}
 	if !r.FirstCommit.IsZero() {
 		const layout = time.DateTime + ".999999"
 		rows = append(rows, [2]string{"commits", fmt.Sprintf("%s UTC to %s UTC  (%s)", r.FirstCommit.Format(layout),
-			r.LastCommit.Format(layout), Duration(r.LastCommit.Sub(r.FirstCommit)))})
+			r.LastCommit.Format(layout), units.Duration(r.LastCommit.Sub(r.FirstCommit)))})
 	}
 	rows = append(rows, gtids(&r.GTIDs)...)
-	kinds := []string{Count(t.Rows) + " of row changes only"}
+	kinds := []string{units.Count(t.Rows) + " of row changes only"}
 	for _, k := range []struct {
 		n    int64
 		text string
 	}{{t.DDL, "DDL"}, {t.Statements, "with statements"}, {t.Empty, "empty"}, {t.Refused, "REFUSED"}} {
 		if k.n > 0 {
-			kinds = append(kinds, Count(k.n)+" "+k.text)
+			kinds = append(kinds, units.Count(k.n)+" "+k.text)
 		}
 	}
 	rows = append(rows,
-		[2]string{"transactions", fmt.Sprintf("%s:  %s", Count(t.Total), strings.Join(kinds, ", "))},
-		[2]string{"row changes", fmt.Sprintf("%s:  %s inserts, %s updates, %s deletes, in %s events", Count(r.Rows()),
-			Count(r.Inserts), Count(r.Updates), Count(r.Deletes), Count(r.RowsEvents))})
+		[2]string{"transactions", fmt.Sprintf("%s:  %s", units.Count(t.Total), strings.Join(kinds, ", "))},
+		[2]string{"row changes", fmt.Sprintf("%s:  %s inserts, %s updates, %s deletes, in %s events", units.Count(r.Rows()),
+			units.Count(r.Inserts), units.Count(r.Updates), units.Count(r.Deletes), units.Count(r.RowsEvents))})
 	if r.Rows() > 0 {
 		rows = append(rows, [2]string{"net change", fmt.Sprintf("%s rows in %s %s: saves %s of the row changes",
-			span(r.NetRows), Count(r.Windows), plural(r.Windows, "window"), saved(&r.Changes))})
+			span(r.NetRows), units.Count(r.Windows), plural(r.Windows, "window"), saved(&r.Changes))})
 	}
 	return foldedTable(rows)
 }
@@ -118,7 +119,7 @@ func gtids(g *inspect.GTIDs) [][2]string {
 		rows = append(rows, [2]string{"", "first " + g.First}, [2]string{"", "last  " + g.Last})
 	}
 	if g.Anonymous > 0 {
-		rows = append(rows, [2]string{"without GTID", Count(g.Anonymous) + " transactions"})
+		rows = append(rows, [2]string{"without GTID", units.Count(g.Anonymous) + " transactions"})
 	}
 	return rows
 }
@@ -134,9 +135,9 @@ func shorten(set string) string {
 
 func span(r inspect.Range) string {
 	if r.Least == r.Most {
-		return Count(r.Most)
+		return units.Count(r.Most)
 	}
-	return Count(r.Least) + " to " + Count(r.Most)
+	return units.Count(r.Least) + " to " + units.Count(r.Most)
 }
 
 // saved is the share that net change saves, in per cent; 100 and 0 only if it
@@ -178,17 +179,17 @@ func tables(r *inspect.Report) string {
 		g.changes(t.Database+"."+t.Name, &t.Changes, r.EventBytes)
 	}
 	if n := len(r.Tables) - mostTables; n > 0 {
-		g.changes(fmt.Sprintf("… %s more", Count(int64(n))), &rest, r.EventBytes)
+		g.changes(fmt.Sprintf("… %s more", units.Count(int64(n))), &rest, r.EventBytes)
 	}
 	return g.text(inspectWidth)
 }
 
 func (g *grid) changes(name string, c *inspect.Changes, whole int64) {
-	net := Count(c.NetRows.Most)
+	net := units.Count(c.NetRows.Most)
 	if c.NetRows.Least != c.NetRows.Most {
 		net = "≤ " + net
 	}
-	g.add(name, Bytes(c.EventBytes), bar(c.EventBytes, whole), Count(c.Inserts), Count(c.Updates), Count(c.Deletes), net, saved(c))
+	g.add(name, units.Bytes(c.EventBytes), bar(c.EventBytes, whole), units.Count(c.Inserts), units.Count(c.Updates), units.Count(c.Deletes), net, saved(c))
 }
 
 const barWidth = 8
@@ -205,7 +206,7 @@ func bar(part, whole int64) string {
 func transactions(r *inspect.Report) string {
 	g := grid{heads: []string{"Largest transactions", "size", "row changes", "committed (UTC)"}, right: "011"}
 	for _, t := range r.Largest {
-		g.add(t.Position, Bytes(t.Bytes), Count(t.Rows), moment(t.Committed, time.DateTime))
+		g.add(t.Position, units.Bytes(t.Bytes), units.Count(t.Rows), moment(t.Committed, time.DateTime))
 		if line := strings.TrimSpace(t.GTID + "  " + tableCounts(t.Tables, inspectWidth-len(t.GTID)-6)); line != "" {
 			g.add("  " + line)
 		}
@@ -217,8 +218,8 @@ func transactions(r *inspect.Report) string {
 func tableCounts(list []inspect.TableCount, width int) string {
 	var out string
 	for i, c := range list {
-		name := fmt.Sprintf("%s (%s)", printable(c.Table), Count(c.Rows))
-		more := fmt.Sprintf(", … %s more", Count(int64(len(list)-i)))
+		name := fmt.Sprintf("%s (%s)", printable(c.Table), units.Count(c.Rows))
+		more := fmt.Sprintf(", … %s more", units.Count(int64(len(list)-i)))
 		if i > 0 {
 			name = ", " + name
 		}
@@ -262,10 +263,10 @@ func constructs(title string, list []inspect.Construct) string {
 		if text == "" {
 			text = others(c.Examples[1:])
 		}
-		g.add(what, Count(c.Count), c.Examples[0].Position, printable(text))
+		g.add(what, units.Count(c.Count), c.Examples[0].Position, printable(text))
 	}
 	if more > 0 {
-		g.add(fmt.Sprintf("… %s more kinds", Count(int64(len(list)-mostConstructs))), Count(more))
+		g.add(fmt.Sprintf("… %s more kinds", units.Count(int64(len(list)-mostConstructs))), units.Count(more))
 	}
 	return title + "\n" + g.body(inspectWidth) + "\n"
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/lifeboat-db/lifeboat/internal/replay"
+	"github.com/lifeboat-db/lifeboat/internal/units"
 )
 
 // Watch draws a line of progress until stop is called: on a terminal it is
@@ -58,11 +59,11 @@ func Line(s replay.Snapshot, now time.Time) string {
 	}
 	done := min(s.Done, s.Total)
 	spent := now.Sub(s.Since)
-	line := fmt.Sprintf("%s  %3d %%  %s of %s", s.Phase, done*100/s.Total, Bytes(done), Bytes(s.Total))
+	line := fmt.Sprintf("%s  %3d %%  %s of %s", s.Phase, done*100/s.Total, units.Bytes(done), units.Bytes(s.Total))
 	if spent < 500*time.Millisecond || done == 0 {
 		return line
 	}
 	rate := float64(done) / spent.Seconds()
 	left := time.Duration(float64(s.Total-done) / rate * float64(time.Second))
-	return fmt.Sprintf("%s  %s/s  %s left", line, Bytes(int64(rate)), Duration(left))
+	return fmt.Sprintf("%s  %s/s  %s left", line, units.Bytes(int64(rate)), units.Duration(left))
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/replay"
 	"github.com/lifeboat-db/lifeboat/internal/restore"
 	"github.com/lifeboat-db/lifeboat/internal/retain"
+	"github.com/lifeboat-db/lifeboat/internal/units"
 	"github.com/lifeboat-db/lifeboat/internal/verify"
 )
 
@@ -23,8 +24,8 @@ func Backup(m backup.Manifest) string {
 		{"Backup", m.ID},
 		{"Kind", m.Kind + " by " + m.Tool},
 		{"Server", m.Server + ", " + m.ServerVersion},
-		{"Took", Duration(m.Finished.Sub(m.Started))},
-		{"Size", Bytes(m.PlainBytes) + ", stored " + Bytes(m.StoredBytes)},
+		{"Took", units.Duration(m.Finished.Sub(m.Started))},
+		{"Size", units.Bytes(m.PlainBytes) + ", stored " + units.Bytes(m.StoredBytes)},
 	}
 	if m.Parent != "" {
 		rows = append(rows, [2]string{"Goes on from", m.Parent})
@@ -70,8 +71,8 @@ func RestorePlan(p *restore.Plan) string {
 		)
 	}
 	rows = append(rows,
-		[2]string{"To be read", Bytes(p.BackupBytes) + " of backup, " + Bytes(p.LogBytes) + " of log"},
-		[2]string{"Space needed", "about " + Bytes(p.SpaceNeeded)},
+		[2]string{"To be read", units.Bytes(p.BackupBytes) + " of backup, " + units.Bytes(p.LogBytes) + " of log"},
+		[2]string{"Space needed", "about " + units.Bytes(p.SpaceNeeded)},
 	)
 	for _, w := range p.Warnings {
 		rows = append(rows, [2]string{"Warning", w})
@@ -85,13 +86,13 @@ func RestoreLine(now []restore.Step, s replay.Snapshot, at time.Time) string {
 	for _, step := range now {
 		text := step.Name
 		if step.Bytes > 0 {
-			text += " (" + Bytes(step.Bytes) + ")"
+			text += " (" + units.Bytes(step.Bytes) + ")"
 		}
 		if step.Name == "replay the log" {
 			parts = append(parts, Line(s, at))
 			continue
 		}
-		parts = append(parts, text+", "+Duration(at.Sub(step.Begun)))
+		parts = append(parts, text+", "+units.Duration(at.Sub(step.Begun)))
 	}
 	if len(parts) == 0 {
 		return "restore: reading what the repository holds"
@@ -106,7 +107,7 @@ func Restored(r *restore.Report) string {
 	case len(r.Steps) == 0:
 		fmt.Fprintf(&b, "%s has been restored already\n", printable(r.Dir))
 	default:
-		fmt.Fprintf(&b, "%s is restored, in %s\n", printable(r.Dir), Duration(time.Duration(r.Seconds*float64(time.Second))))
+		fmt.Fprintf(&b, "%s is restored, in %s\n", printable(r.Dir), units.Duration(time.Duration(r.Seconds*float64(time.Second))))
 	}
 	var rows [][2]string
 	if r.Reached != nil {
@@ -130,7 +131,7 @@ func Restored(r *restore.Report) string {
 // Info renders what a repository holds.
 func Info(i *restore.Info) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Repository %s, set %s: %s of logs, the last commit of %s\n", printable(i.Repository), printable(i.Set), Bytes(i.LogBytes), utc(i.Until))
+	fmt.Fprintf(&b, "Repository %s, set %s: %s of logs, the last commit of %s\n", printable(i.Repository), printable(i.Set), units.Bytes(i.LogBytes), utc(i.Until))
 	if len(i.Backups) == 0 {
 		return b.String()
 	}
@@ -140,7 +141,7 @@ func Info(i *restore.Info) string {
 		if x.Problem != "" {
 			until = "leads nowhere"
 		}
-		g.add(x.ID, x.Kind, x.Driver, Bytes(x.StoredBytes), utc(x.From), until)
+		g.add(x.ID, x.Kind, x.Driver, units.Bytes(x.StoredBytes), utc(x.From), until)
 	}
 	b.WriteString(g.text(0))
 	for _, x := range i.Backups {
@@ -157,7 +158,7 @@ func Info(i *restore.Info) string {
 // Drill renders a rehearsal.
 func Drill(r *drill.Result) string {
 	var b strings.Builder
-	took := Duration(time.Duration(r.Seconds * float64(time.Second)))
+	took := units.Duration(time.Duration(r.Seconds * float64(time.Second)))
 	switch {
 	case r.Passed:
 		fmt.Fprintf(&b, "The drill has passed: set %s came back in %s, %d tables checked.\n", printable(r.Set), took, r.Tables)
@@ -165,7 +166,7 @@ func Drill(r *drill.Result) string {
 		fmt.Fprintf(&b, "THE DRILL HAS FAILED after %s: %s\n", took, printable(r.Error))
 	}
 	if r.Objective > 0 {
-		fmt.Fprintf(&b, "A recovery may take %s.\n", Duration(time.Duration(r.Objective*float64(time.Second))))
+		fmt.Fprintf(&b, "A recovery may take %s.\n", units.Duration(time.Duration(r.Objective*float64(time.Second))))
 	}
 	if r.Restore != nil && r.Restore.Finished {
 		b.WriteString("\n" + steps(r.Restore))
@@ -176,9 +177,9 @@ func Drill(r *drill.Result) string {
 func steps(r *restore.Report) string {
 	var rows [][2]string
 	for _, s := range r.Steps {
-		text := Duration(time.Duration(s.Seconds * float64(time.Second)))
+		text := units.Duration(time.Duration(s.Seconds * float64(time.Second)))
 		if s.Bytes > 0 && s.Seconds > 0 {
-			text += fmt.Sprintf(", %s at %s/s", Bytes(s.Bytes), Bytes(int64(float64(s.Bytes)/s.Seconds)))
+			text += fmt.Sprintf(", %s at %s/s", units.Bytes(s.Bytes), units.Bytes(int64(float64(s.Bytes)/s.Seconds)))
 		}
 		rows = append(rows, [2]string{s.Name, text})
 	}
@@ -190,14 +191,14 @@ func VerifyLine(name string, p *verify.Progress) string {
 	if p == nil {
 		return "verify " + name + ": listing"
 	}
-	return fmt.Sprintf("verify %s: %s of %s, %s of %s objects", name, Bytes(p.Bytes), Bytes(p.TotalBytes), Count(p.Objects), Count(p.TotalObjects))
+	return fmt.Sprintf("verify %s: %s of %s, %s of %s objects", name, units.Bytes(p.Bytes), units.Bytes(p.TotalBytes), units.Count(p.Objects), units.Count(p.TotalObjects))
 }
 
 // Verified renders what a verification has found.
 func Verified(r *verify.Report) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s objects, %s; read %s objects, %s; %s were checked before\n",
-		printable(r.Place), Count(r.Objects), Bytes(r.Bytes), Count(r.Checked), Bytes(r.CheckedBytes), Count(r.Skipped))
+		printable(r.Place), units.Count(r.Objects), units.Bytes(r.Bytes), units.Count(r.Checked), units.Bytes(r.CheckedBytes), units.Count(r.Skipped))
 	for _, f := range r.Findings {
 		fmt.Fprintf(&b, "%s\n", printable(f.String()))
 	}
@@ -224,13 +225,13 @@ func Expiry(name string, d retain.Decision, dryRun bool) string {
 		if i.Goes {
 			word = verb
 		}
-		g.add(word, i.What, Bytes(i.Stored), i.Why)
+		g.add(word, i.What, units.Bytes(i.Stored), i.Why)
 	}
 	b.WriteString(g.text(0))
 	for _, n := range d.Notes {
 		fmt.Fprintf(&b, "%s\n", printable(n))
 	}
 	_, gone := d.Total()
-	fmt.Fprintf(&b, "%s %s\n", Bytes(gone), verb)
+	fmt.Fprintf(&b, "%s %s\n", units.Bytes(gone), verb)
 	return b.String()
 }

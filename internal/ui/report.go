@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/replay"
+	"github.com/lifeboat-db/lifeboat/internal/units"
 )
 
 // Report renders a finished replay as a table.
@@ -16,13 +17,13 @@ func Report(r *replay.Report) string {
 	rows := [][2]string{
 		{"from", r.Plan.From.String()},
 		{"to", r.Plan.To.String() + lastCommit(r.Plan)},
-		{"transactions", Count(r.Transactions) + rate(r.Transactions, Count)},
-		{"row changes", Count(r.RowChanges) + rate(r.RowChanges, Count)},
-		{"net rows", Count(r.NetRows) + share(r.NetRows, r.RowChanges)},
-		{"windows", Count(r.Windows)},
-		{"barriers", fmt.Sprintf("%s  (DDL and statements, executed alone)", Count(r.Barriers))},
-		{"log read", Bytes(r.Bytes) + rate(r.Bytes, Bytes)},
-		{"time", Duration(time.Duration(r.Seconds * float64(time.Second)))},
+		{"transactions", units.Count(r.Transactions) + rate(r.Transactions, units.Count)},
+		{"row changes", units.Count(r.RowChanges) + rate(r.RowChanges, units.Count)},
+		{"net rows", units.Count(r.NetRows) + share(r.NetRows, r.RowChanges)},
+		{"windows", units.Count(r.Windows)},
+		{"barriers", fmt.Sprintf("%s  (DDL and statements, executed alone)", units.Count(r.Barriers))},
+		{"log read", units.Bytes(r.Bytes) + rate(r.Bytes, units.Bytes)},
+		{"time", units.Duration(time.Duration(r.Seconds * float64(time.Second)))},
 	}
 	if r.Resumed {
 		rows = append(rows, [2]string{"resumed", "yes, the counts include what earlier runs applied"})
@@ -92,9 +93,9 @@ func Plan(p *replay.Plan) string {
 		{"files", strings.Join(p.Files, " ")},
 		{"from", p.From.String()},
 		{"to", p.To.String() + lastCommit(p)},
-		{"transactions", Count(p.Transactions)},
-		{"log", Bytes(p.Bytes)},
-		{"barriers", fmt.Sprintf("%s DDL, %s with statements", Count(p.DDL), Count(p.Statements))},
+		{"transactions", units.Count(p.Transactions)},
+		{"log", units.Bytes(p.Bytes)},
+		{"barriers", fmt.Sprintf("%s DDL, %s with statements", units.Count(p.DDL), units.Count(p.Statements))},
 	}
 	if p.Incomplete != "" {
 		rows = append(rows, [2]string{"left out", p.Incomplete})

@@ -69,16 +69,3 @@ func TestProgressLine(t *testing.T) {
 		}
 	}
 }
-
-func TestParseBytes(t *testing.T) {
-	for s, want := range map[string]int64{"0": 0, "512": 512, "1k": 1 << 10, "512M": 512 << 20, "2GiB": 2 << 30, "1 TB": 1 << 40} {
-		if got, err := ParseBytes(s); err != nil || got != want {
-			t.Errorf("%q: got %d, %v", s, got, err)
-		}
-	}
-	for _, s := range []string{"", "x", "-1", "1.5G", "9999999999T", "MiB"} {
-		if n, err := ParseBytes(s); err == nil {
-			t.Errorf("%q: got %d, want an error", s, n)
-		}
-	}
-}

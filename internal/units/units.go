@@ -1,5 +1,5 @@
-// Package ui renders progress and results for people.
-package ui
+// Package units writes sizes, numbers and times for people, and reads sizes.
+package units
 
 import (
 	"fmt"
@@ -65,17 +65,4 @@ func ParseBytes(s string) (int64, error) {
 		return 0, fmt.Errorf("%q is not a size such as 512M or 2GiB", s)
 	}
 	return n << shift, nil
-}
-
-// Table renders rows of two columns, aligned.
-func Table(rows [][2]string) string {
-	width := 0
-	for _, r := range rows {
-		width = max(width, len([]rune(r[0])))
-	}
-	var b strings.Builder
-	for _, r := range rows {
-		fmt.Fprintf(&b, "  %-*s  %s\n", width, r[0], r[1])
-	}
-	return b.String()
 }
