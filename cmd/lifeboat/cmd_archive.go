@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,9 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/repository"
 	"github.com/lifeboat-db/lifeboat/internal/ui"
 )
+
+// gcPercent of archive run: see there.
+const gcPercent = 40
 
 func archiveCommand() *cobra.Command {
 	return family(&cobra.Command{
@@ -92,6 +96,9 @@ func runArchive(ctx context.Context, c *config.Loaded, log *slog.Logger) (err er
 		defer func() { _ = stop() }() // nothing is lost with it
 		log.Info("metrics", "url", "http://"+at+"/metrics")
 	}
+	// It holds few large buffers, which it uses again: room for as much garbage
+	// would only be memory that it never needs.
+	debug.SetGCPercent(gcPercent)
 	return untilEnded(ctx, log, told, func() error { return archive.Run(ctx, o) })
 }
 

@@ -2,7 +2,6 @@ package archive
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
@@ -18,7 +17,7 @@ type batch struct {
 	whole *Summary
 }
 
-// builder turns a stream's pieces into batches. It is pure: time is given.
+// builder turns a stream's pieces into batches. It is pure.
 //
 // Invariants: pending.End-pending.Start == len(data); bytes before skip are in
 // the repository already and are not put in again, but still looked at, since
@@ -31,10 +30,9 @@ type builder struct {
 
 	pending  Summary
 	data     []byte
-	since    time.Time // when the first of data came
-	base     int64     // Boundary before data
-	whole    Summary   // of the file, from its beginning or from what had been archived
-	ids, all gtid.Set  // of pending, of whole
+	base     int64    // Boundary before data
+	whole    Summary  // of the file, from its beginning or from what had been archived
+	ids, all gtid.Set // of pending, of whole
 	inFile   bool
 }
 
@@ -71,7 +69,7 @@ func (b *builder) describe(f binlog.Format) {
 }
 
 // add takes an event.
-func (b *builder) add(p stream.Piece, now time.Time) error {
+func (b *builder) add(p stream.Piece) error {
 	ev := p.Event
 	ended, err := b.tracker.Add(ev)
 	if err != nil {
@@ -83,9 +81,6 @@ func (b *builder) add(p stream.Piece, now time.Time) error {
 	fresh := ev.End > b.skip
 	if fresh {
 		raw := p.Raw[max(0, b.skip-ev.Offset):]
-		if len(b.data) == 0 {
-			b.since = now
-		}
 		b.data = append(b.data, raw...)
 		b.pending.End, b.whole.End = ev.End, ev.End
 	}

@@ -139,7 +139,9 @@ type follower struct {
 
 	mu      sync.Mutex // of builder: the stream fills it, the clock empties it
 	builder builder
+	since   time.Time // when the first of its bytes came
 	batches chan batch
+	spare   chan []byte // buffers that have been stored
 }
 
 // otherFile ends a connection: the server's file is not the archived one.
@@ -182,7 +184,7 @@ func (f *follower) follow(asked context.Context, from resume) error {
 	if f.Listener.Connected != nil {
 		f.Listener.Connected(f.server, from.at)
 	}
-	f.batches = make(chan batch, 1)
+	f.batches, f.spare = make(chan batch, 1), make(chan []byte, 2)
 	storing, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
 	var clock, stored sync.WaitGroup
@@ -285,13 +287,41 @@ func (f *follower) take(s *stream.Stream, p stream.Piece, from resume) (out []ba
 	if p.Kind != stream.Bytes {
 		return nil, nil
 	}
-	if err := b.add(p, time.Now()); err != nil {
+	first := len(b.data) == 0
+	if b.data == nil {
+		b.data = f.buffer()
+	}
+	if err := b.add(p); err != nil {
 		return nil, err
+	}
+	if first {
+		f.since = time.Now()
 	}
 	if len(b.data) >= f.SegmentBytes {
 		out = b.cut()
 	}
 	return out, nil
+}
+
+// buffer is an empty one, used before if there is one.
+func (f *follower) buffer() []byte {
+	select {
+	case b := <-f.spare:
+		return b
+	default:
+		return nil
+	}
+}
+
+// recycle keeps a buffer for later, unless one huge event has made it.
+func (f *follower) recycle(b []byte) {
+	if cap(b) > 2*f.SegmentBytes {
+		return
+	}
+	select {
+	case f.spare <- b[:0]:
+	default:
+	}
 }
 
 // clock stores what has waited long enough.
@@ -311,7 +341,7 @@ func (f *follower) clock(ctx, storing context.Context) {
 func (f *follower) flush(storing context.Context, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.batches) == cap(f.batches) || len(f.builder.data) == 0 || now.Sub(f.builder.since) < f.Flush {
+	if len(f.batches) == cap(f.batches) || len(f.builder.data) == 0 || now.Sub(f.since) < f.Flush {
 		return // there is enough to store, or nothing, or not yet
 	}
 	f.hand(storing, f.builder.cut())
@@ -342,6 +372,7 @@ func (f *follower) put(ctx context.Context, b batch) error {
 		if err != nil {
 			return err
 		}
+		f.recycle(b.data)
 		if f.Listener.Stored != nil {
 			f.Listener.Stored(b.Summary, size)
 		}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"time"
 
 	"github.com/go-mysql-org/go-mysql/client"
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -22,10 +21,10 @@ import (
 // wire is a connection that speaks the replication protocol. Login and
 // encryption are go-mysql's, the rest is ours.
 type wire struct {
-	conn    *client.Conn
-	silence time.Duration
-	stop    func() bool // of the context's watch
-	packet  bytes.Buffer
+	conn   *client.Conn
+	gather *gatherer   // reads for conn
+	stop   func() bool // of the context's watch
+	packet bytes.Buffer
 }
 
 func connect(ctx context.Context, o Options) (*wire, error) {
@@ -33,7 +32,8 @@ func connect(ctx context.Context, o Options) (*wire, error) {
 	if err != nil {
 		return nil, classify(fmt.Errorf("connect: %w", err))
 	}
-	w := &wire{conn: conn, silence: silence * o.Heartbeat}
+	w := &wire{conn: conn, gather: &gatherer{Conn: conn.Conn.Conn, silence: silence * o.Heartbeat}}
+	conn.Conn.Conn = w.gather
 	w.stop = context.AfterFunc(ctx, func() { _ = hangUp(conn) })
 	return w, nil
 }
@@ -115,14 +115,12 @@ func (w *wire) request(from binlog.Position, id uint32, maria bool) error {
 	b = binary.LittleEndian.AppendUint32(b, uint32(from.Offset)) //nolint:gosec // checked above
 	b = binary.LittleEndian.AppendUint16(b, flags)
 	b = binary.LittleEndian.AppendUint32(b, id)
+	w.gather.pause = pause
 	return classify(w.conn.WritePacket(append(b, from.File...)))
 }
 
 // event returns the next event; its bytes are valid until the next call.
 func (w *wire) event() ([]byte, error) {
-	if err := w.conn.SetReadDeadline(time.Now().Add(w.silence)); err != nil {
-		return nil, err
-	}
 	const keep = 4 << 20 // a buffer that one huge event has made is not kept
 	if w.packet.Cap() > keep {
 		w.packet = bytes.Buffer{}
