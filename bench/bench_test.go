@@ -81,11 +81,11 @@ func checkSaved(t *testing.T, c ReplayConfig, want Report) {
 	if err := json.Unmarshal(text, &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.Markdown() != want.Markdown() {
-		t.Errorf("saved:\n%s\nreported:\n%s", got.Markdown(), want.Markdown())
+	if got.page().Markdown() != want.page().Markdown() {
+		t.Errorf("saved:\n%s\nreported:\n%s", got.page().Markdown(), want.page().Markdown())
 	}
 	page, err := os.ReadFile(strings.TrimSuffix(found[0], "json") + "md")
-	if err != nil || string(page) != want.Markdown() {
+	if err != nil || string(page) != want.page().Markdown() {
 		t.Errorf("page: %v\n%s", err, page)
 	}
 	if wd, err := os.Getwd(); err != nil || strings.Contains(string(text), filepath.Dir(wd)) {
@@ -196,7 +196,7 @@ func TestMarkdown(t *testing.T) {
 | lifeboat | 3.0 | – | – | – | – | – | – | – | – | FAILED |
 | lifeboat-1 | 2.5 | 400 | 2.0 | 40.00 | – | – | – | 0.0 + 0.0 | – | equal |
 `
-	if got := r.Markdown(); !strings.Contains(got, want) {
+	if got := r.page().Markdown(); !strings.Contains(got, want) {
 		t.Errorf("got\n%s\nwant in it%s", got, want)
 	}
 	want = "applier is WRONG: other contents than the source's in sbtest.sbtest1\nlifeboat FAILED: exit status 1"

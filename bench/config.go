@@ -12,26 +12,30 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/installed"
 )
 
-// ReplayConfig says what the replay benchmark compares.
-type ReplayConfig struct {
+// Common is what every benchmark has to know.
+type Common struct {
 	Distributions []string // names of installed servers, "mysql-9.7"
-	Workload      string   // one of Workloads
-	Transactions  int      // 0: the published number for server and workload
 	Tables        int
-	TableSize     int // rows in each table before the workload
-	LogFileSize   int // max_binlog_size in bytes: where the source begins a new log
-	Ways          []string
-
-	Lifeboat string // the program, for the ways that need it
-	Profile  string // where lifeboat writes a CPU profile; empty: none
+	TableSize     int    // rows in each table before the workload
+	Lifeboat      string // the program, for the ways that need it
 
 	Cache   string // where scripts/servers installed to
 	Data    string // where data sets are kept; empty: bench in the cache
 	Results string // directory for reports as JSON and Markdown; empty: none
-	Keep    bool   // keep the targets' data directories and the tools' output
+	Keep    bool   // keep the data directories and the tools' output
 
 	Out io.Writer // reports as text
 	Log io.Writer // what is being done
+}
+
+// ReplayConfig says what the replay benchmark compares.
+type ReplayConfig struct {
+	Common
+	Workload     string // one of Workloads
+	Transactions int    // 0: the published number for server and workload
+	LogFileSize  int    // max_binlog_size in bytes: where the source begins a new log
+	Ways         []string
+	Profile      string // where lifeboat writes a CPU profile; empty: none
 }
 
 // The ways, in the order of the report.
@@ -49,12 +53,18 @@ func Ways() []string { return []string{Serial, SerialPinned, Applier, Lifeboat, 
 // DefaultReplay is the published comparison.
 func DefaultReplay() ReplayConfig {
 	return ReplayConfig{
+		Common:      defaults(),
+		Workload:    "write_only",
+		LogFileSize: 1 << 30, // both vendors' default
+		Ways:        []string{Serial, Applier, Lifeboat},
+	}
+}
+
+func defaults() Common {
+	return Common{
 		Distributions: []string{"mysql-9.7", "mariadb-10.11"},
-		Workload:      "write_only",
 		Tables:        4,
 		TableSize:     250_000,
-		LogFileSize:   1 << 30, // both vendors' default
-		Ways:          []string{Serial, Applier, Lifeboat},
 		Lifeboat:      filepath.Join("bin", "lifeboat"),
 		Cache:         installed.Dir(),
 		Results:       filepath.Join("bench", "results"),
@@ -76,17 +86,34 @@ func QuickReplay() ReplayConfig {
 
 // Validate says what is wrong with the configuration before hours are spent.
 func (c ReplayConfig) Validate() error {
-	if len(c.Distributions) == 0 {
-		return errors.New("no distribution")
+	if err := c.validate(); err != nil {
+		return err
 	}
 	if !slices.Contains(Workloads(), c.Workload) {
 		return fmt.Errorf("unknown workload %q: choose of %s", c.Workload, strings.Join(Workloads(), ", "))
 	}
-	if c.Transactions < 0 || c.Tables < 1 || c.TableSize < 1 || c.LogFileSize < 4096 {
-		return fmt.Errorf("size out of range: %d transactions, %d tables, %d rows, logs of %d bytes",
-			c.Transactions, c.Tables, c.TableSize, c.LogFileSize)
+	if c.Transactions < 0 || c.LogFileSize < 4096 {
+		return fmt.Errorf("size out of range: %d transactions, logs of %d bytes", c.Transactions, c.LogFileSize)
 	}
 	return c.validateWays()
+}
+
+func (c Common) validate() error {
+	switch {
+	case len(c.Distributions) == 0:
+		return errors.New("no distribution")
+	case c.Tables < 1 || c.TableSize < 1:
+		return fmt.Errorf("size out of range: %d tables, %d rows", c.Tables, c.TableSize)
+	}
+	return nil
+}
+
+// needLifeboat says that the program is not there.
+func (c Common) needLifeboat() error {
+	if _, err := os.Stat(c.Lifeboat); err != nil {
+		return fmt.Errorf("the lifeboat program (build it with `make build`): %w", err)
+	}
+	return nil
 }
 
 func (c ReplayConfig) validateWays() error {
@@ -97,8 +124,8 @@ func (c ReplayConfig) validateWays() error {
 	}
 	runs := c.lifeboatRuns()
 	if runs > 0 {
-		if _, err := os.Stat(c.Lifeboat); err != nil {
-			return fmt.Errorf("the lifeboat program (build it with `make build`): %w", err)
+		if err := c.needLifeboat(); err != nil {
+			return err
 		}
 	}
 	if c.Profile != "" && runs != 1 {
@@ -117,13 +144,13 @@ func (c ReplayConfig) lifeboatRuns() int {
 	return n
 }
 
-func (c ReplayConfig) dataDir() string {
+func (c Common) dataDir() string {
 	if c.Data != "" {
 		return c.Data
 	}
 	return filepath.Join(c.Cache, "bench")
 }
 
-func (c ReplayConfig) logf(format string, args ...any) {
+func (c Common) logf(format string, args ...any) {
 	_, _ = fmt.Fprintf(c.Log, format+"\n", args...)
 }

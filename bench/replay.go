@@ -32,13 +32,7 @@ func RunReplay(ctx context.Context, c ReplayConfig) ([]Report, error) {
 		r, err := c.compare(ctx, d)
 		if err == nil {
 			reports = append(reports, r)
-			_, err = io.WriteString(c.Out, r.Text())
-			if err == nil {
-				err = r.problem()
-			}
-			if err == nil { // what went wrong is no result to publish
-				err = c.save(r)
-			}
+			err = c.publish(r, r.page(), r.problem())
 		}
 		if err != nil {
 			failed = append(failed, fmt.Errorf("bench: %s: %w", d.Name, err))
@@ -71,7 +65,7 @@ func GenerateReplay(ctx context.Context, c ReplayConfig) error {
 }
 
 // servers finds the distributions of the configuration, in its order.
-func (c ReplayConfig) servers() ([]server.Distribution, error) {
+func (c Common) servers() ([]server.Distribution, error) {
 	installed, err := server.Find(c.Cache)
 	if err != nil {
 		return nil, err

@@ -1,15 +1,11 @@
 package bench
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 )
 
@@ -158,59 +154,12 @@ func (r Report) about() []string {
 	return append(lines, "settings of every target: "+strings.Join(settings, ", "))
 }
 
-// Text is the report for a terminal.
-func (r Report) Text() string {
-	var b strings.Builder
-	b.WriteString(r.title() + "\n\n")
-	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	for _, row := range r.rows() {
-		_, _ = fmt.Fprintln(table, strings.Join(row, "\t"))
-	}
-	_ = table.Flush()
-	b.WriteString("\n" + strings.Join(r.about(), "\n") + "\n\n")
-	return b.String()
-}
-
-// Markdown is the report for a page.
-func (r Report) Markdown() string {
-	var b strings.Builder
-	b.WriteString("# " + r.title() + "\n\n")
-	for n, row := range r.rows() {
-		b.WriteString("| " + strings.Join(row, " | ") + " |\n")
-		if n == 0 {
-			b.WriteString(strings.Repeat("|---", len(row)) + "|\n")
-		}
-	}
-	b.WriteString("\n")
-	for _, line := range r.about() {
-		b.WriteString("- " + line + "\n")
-	}
-	return b.String()
-}
-
-func (r Report) rows() [][]string {
-	rows := [][]string{columns}
+// page is the report for people.
+func (r Report) page() page {
+	p := page{title: r.title(), rows: [][]string{columns}, about: r.about(),
+		name: fmt.Sprintf("%s-%s-%s", r.Date.Format(time.DateOnly), r.Distribution, r.Workload)}
 	for _, w := range r.Ways {
-		rows = append(rows, w.cells())
+		p.rows = append(p.rows, w.cells())
 	}
-	return rows
-}
-
-// save writes the report into the results directory.
-func (c ReplayConfig) save(r Report) error {
-	if c.Results == "" {
-		return nil
-	}
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(c.Results, 0o755); err != nil {
-		return err
-	}
-	base := filepath.Join(c.Results, fmt.Sprintf("%s-%s-%s", r.Date.Format(time.DateOnly), r.Distribution, r.Workload))
-	return errors.Join(
-		os.WriteFile(base+".json", append(text, '\n'), 0o644),
-		os.WriteFile(base+".md", []byte(r.Markdown()), 0o644),
-	)
+	return p
 }

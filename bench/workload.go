@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 
 	"github.com/lifeboat-db/lifeboat/internal/server"
@@ -96,7 +97,7 @@ func (s sysbench) plugins() []string {
 // prepare fills the tables. sysbench prepare succeeds even when it could not
 // connect, so its work is looked at.
 func (s sysbench) prepare(ctx context.Context, i *server.Instance) error {
-	if err := s.run(ctx, i, "oltp_write_only", "prepare", "--threads=2"); err != nil {
+	if _, err := s.run(ctx, i, "oltp_write_only", "prepare", "--threads=2"); err != nil {
 		return err
 	}
 	return withDB(i, func(db *sql.DB) error {
@@ -115,11 +116,38 @@ func (s sysbench) prepare(ctx context.Context, i *server.Instance) error {
 }
 
 func (s sysbench) work(ctx context.Context, i *server.Instance, w workload, transactions int) error {
-	return s.run(ctx, i, w.script, "run", "--threads=8", "--time=0",
+	_, err := s.run(ctx, i, w.script, "run", "--threads=8", "--time=0",
 		"--events="+strconv.Itoa(transactions), "--rand-type="+w.random)
+	return err
 }
 
-func (s sysbench) run(ctx context.Context, i *server.Instance, script, command string, options ...string) error {
+// pace is how fast a workload went.
+type pace struct {
+	Transactions float64 `json:"transactions_per_second"`
+	P95          float64 `json:"p95_milliseconds"` // of a transaction
+}
+
+// timed runs a workload for a time, as fast as it goes.
+func (s sysbench) timed(ctx context.Context, i *server.Instance, w workload, seconds int) (p pace, err error) {
+	out, err := s.run(ctx, i, w.script, "run", "--threads=8", "--events=0",
+		"--time="+strconv.Itoa(seconds), "--rand-type="+w.random)
+	if err != nil {
+		return p, err
+	}
+	rate := regexp.MustCompile(`transactions: +\d+ +\(([0-9.]+) per sec`).FindSubmatch(out)
+	p95 := regexp.MustCompile(`95th percentile: +([0-9.]+)`).FindSubmatch(out)
+	if rate == nil || p95 == nil {
+		return p, fmt.Errorf("sysbench does not say how fast it was:\n%s", lastLines(out, 30))
+	}
+	p.Transactions, err = strconv.ParseFloat(string(rate[1]), 64)
+	if err != nil {
+		return p, err
+	}
+	p.P95, err = strconv.ParseFloat(string(p95[1]), 64)
+	return p, err
+}
+
+func (s sysbench) run(ctx context.Context, i *server.Instance, script, command string, options ...string) ([]byte, error) {
 	args := append([]string{script, "--db-driver=mysql",
 		"--mysql-socket=" + i.Socket(), "--mysql-user=root", "--mysql-db=" + schemaName,
 		"--tables=" + strconv.Itoa(s.tables), "--table-size=" + strconv.Itoa(s.tableSize)}, options...)
@@ -127,7 +155,7 @@ func (s sysbench) run(ctx context.Context, i *server.Instance, script, command s
 	cmd.Env = append(cmd.Environ(), s.plugins()...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("sysbench %s %s: %w\n%s", script, command, err, lastLines(out, 15))
+		return nil, fmt.Errorf("sysbench %s %s: %w\n%s", script, command, err, lastLines(out, 15))
 	}
-	return nil
+	return out, nil
 }

@@ -1,7 +1,8 @@
 // Command bench compares lifeboat with the other ways to do the same.
 //
-//	go run ./bench/cmd/bench            the published comparison: half an hour
-//	go run ./bench/cmd/bench --quick    the same in small, to see that it runs
+//	go run ./bench/cmd/bench            the published comparison of replays: half an hour
+//	go run ./bench/cmd/bench archive    what archiving costs the source, and how fast it catches up
+//	go run ./bench/cmd/bench … --quick  the same in small, to see that it runs
 //
 // Exit status: 0 all ways ended in the source's state; 1 one failed or ended in
 // another state; 2 usage; 130 interrupted.
@@ -26,29 +27,31 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:]))
 }
 
-// options are the flags' values that are not in the configuration.
-type options struct {
-	quick    bool
-	generate bool
+// benchmarks are the functions that read a benchmark's flags, and give what is
+// then to be done.
+var benchmarks = map[string]func(*flag.FlagSet, []string) (func(context.Context) error, error){
+	"replay": replay, "archive": archive,
 }
 
 func run(ctx context.Context, args []string) int {
-	config, o, err := parse(args)
+	name := "replay"
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		name, args = args[0], args[1:]
+	}
+	prepare, ok := benchmarks[name]
+	if !ok {
+		fmt.Fprintln(os.Stderr, "bench: unknown benchmark "+name+": choose replay or archive")
+		return 2
+	}
+	do, err := prepare(flag.NewFlagSet("bench "+name, flag.ContinueOnError), args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		return 2
-	}
-	if err := config.Validate(); err != nil && !o.generate {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		return 2
 	}
-	if o.generate {
-		err = bench.GenerateReplay(ctx, config)
-	} else {
-		_, err = bench.RunReplay(ctx, config)
-	}
+	err = do(ctx)
 	switch {
 	case ctx.Err() != nil:
 		return 130
@@ -59,43 +62,67 @@ func run(ctx context.Context, args []string) int {
 	return 0
 }
 
-// parse reads the flags, twice if they ask for the quick preset: whatever is
-// given overrules the preset.
-func parse(args []string) (bench.ReplayConfig, options, error) {
-	config := bench.DefaultReplay()
-	o, err := bind(&config, args)
-	if err == nil && o.quick {
-		config = bench.QuickReplay()
-		o, err = bind(&config, args)
+func replay(fs *flag.FlagSet, args []string) (func(context.Context) error, error) {
+	c, generate, err := parseReplay(fs, args)
+	if err != nil {
+		return nil, err
 	}
-	config.Out, config.Log = os.Stdout, os.Stderr
-	return config, o, err
+	c.Out, c.Log = os.Stdout, os.Stderr
+	if generate {
+		return func(ctx context.Context) error { return bench.GenerateReplay(ctx, c) }, nil
+	}
+	return func(ctx context.Context) error { _, err := bench.RunReplay(ctx, c); return err }, c.Validate()
 }
 
-func bind(c *bench.ReplayConfig, args []string) (o options, err error) {
-	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
-	fs.BoolVar(&o.quick, "quick", false, "small sizes: does it run at all?")
-	fs.BoolVar(&o.generate, "generate", false, "make the data sets and stop")
-	fs.Func("dist", "servers, separated by commas (default "+strings.Join(c.Distributions, ",")+")", list(&c.Distributions))
+func parseReplay(fs *flag.FlagSet, args []string) (c bench.ReplayConfig, generate bool, err error) {
+	c = bench.DefaultReplay()
+	fs.BoolVar(&generate, "generate", false, "make the data sets and stop")
 	fs.Func("ways", "of "+strings.Join(bench.Ways(), ",")+" (default "+strings.Join(c.Ways, ",")+")", list(&c.Ways))
 	fs.StringVar(&c.Workload, "workload", c.Workload, "one of "+strings.Join(bench.Workloads(), ", "))
 	fs.IntVar(&c.Transactions, "transactions", c.Transactions, "0: the published number for server and workload")
+	fs.IntVar(&c.LogFileSize, "log-size", c.LogFileSize, "bytes after which the source begins a new log")
+	fs.StringVar(&c.Profile, "pprof", c.Profile, "file for a CPU profile of lifeboat (LIFEBOAT_CPUPROFILE)")
+	common(fs, &c.Common)
+	err = parse(fs, args, func() { c = bench.QuickReplay() })
+	return c, generate, err
+}
+
+func archive(fs *flag.FlagSet, args []string) (func(context.Context) error, error) {
+	c := bench.DefaultArchive()
+	fs.IntVar(&c.Rounds, "rounds", c.Rounds, "runs of each archiver, in turn")
+	fs.IntVar(&c.Seconds, "seconds", c.Seconds, "length of a run")
+	fs.IntVar(&c.Behind, "behind", c.Behind, "seconds of writes to catch up with")
+	common(fs, &c.Common)
+	if err := parse(fs, args, func() { c = bench.QuickArchive() }); err != nil {
+		return nil, err
+	}
+	c.Out, c.Log = os.Stdout, os.Stderr
+	return func(ctx context.Context) error { _, err := bench.RunArchive(ctx, c); return err }, c.Validate()
+}
+
+func common(fs *flag.FlagSet, c *bench.Common) {
+	fs.Func("dist", "servers, separated by commas (default "+strings.Join(c.Distributions, ",")+")", list(&c.Distributions))
 	fs.IntVar(&c.Tables, "tables", c.Tables, "number of tables")
 	fs.IntVar(&c.TableSize, "table-size", c.TableSize, "rows in each table before the workload")
-	fs.IntVar(&c.LogFileSize, "log-size", c.LogFileSize, "bytes after which the source begins a new log")
 	fs.StringVar(&c.Lifeboat, "lifeboat", c.Lifeboat, "the lifeboat program")
-	fs.StringVar(&c.Profile, "pprof", c.Profile, "file for a CPU profile of lifeboat (LIFEBOAT_CPUPROFILE)")
 	fs.StringVar(&c.Cache, "cache", c.Cache, "where servers and data sets are")
 	fs.StringVar(&c.Results, "results", c.Results, "directory for reports as JSON and Markdown; empty: none")
-	fs.BoolVar(&c.Keep, "keep", c.Keep, "keep the targets' data directories and the tools' output")
-	if err := fs.Parse(args); err != nil {
-		return o, err
+	fs.BoolVar(&c.Keep, "keep", c.Keep, "keep the data directories and the tools' output")
+}
+
+// parse reads the flags, twice if they ask for the quick preset: whatever is
+// given overrules the preset.
+func parse(fs *flag.FlagSet, args []string, preset func()) error {
+	quick := fs.Bool("quick", false, "small sizes: does it run at all?")
+	err := fs.Parse(args)
+	if err == nil && *quick {
+		preset()
+		err = fs.Parse(args)
 	}
-	if fs.NArg() > 0 {
-		fmt.Fprintln(os.Stderr, "bench: unexpected argument", fs.Arg(0))
-		return o, errors.New("unexpected argument")
+	if err == nil && fs.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %s", fs.Arg(0))
 	}
-	return o, nil
+	return err
 }
 
 func list(target *[]string) func(string) error {

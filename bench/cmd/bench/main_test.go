@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"slices"
 	"testing"
 
@@ -9,7 +10,7 @@ import (
 
 // Without flags the published comparison runs.
 func TestNoFlags(t *testing.T) {
-	c, _, err := parse(nil)
+	c, _, err := parseReplay(flag.NewFlagSet("", flag.ContinueOnError), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,18 +22,18 @@ func TestNoFlags(t *testing.T) {
 }
 
 func TestFlagsOverrulePreset(t *testing.T) {
-	c, o, err := parse([]string{"--transactions=70", "--quick", "--ways=applier,serial"})
+	c, _, err := parseReplay(flag.NewFlagSet("", flag.ContinueOnError), []string{"--transactions=70", "--quick", "--ways=applier,serial"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !o.quick || c.Transactions != 70 || c.TableSize != 10_000 || c.Results != "" ||
+	if c.Transactions != 70 || c.TableSize != 10_000 || c.Results != "" ||
 		!slices.Equal(c.Ways, []string{bench.Applier, bench.Serial}) {
 		t.Errorf("got %+v", c)
 	}
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{{"--no-such-flag"}, {"replay"}, {"--ways=fast"}, {"--workload=tpcc"}} {
+	for _, args := range [][]string{{"--no-such-flag"}, {"backup"}, {"replay", "more"}, {"archive", "--rounds=0"}, {"--ways=fast"}, {"--workload=tpcc"}} {
 		if code := run(t.Context(), args); code != 2 {
 			t.Errorf("%v: exit status %d, want 2", args, code)
 		}

@@ -1,0 +1,444 @@
+package bench
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/archive"
+	"github.com/lifeboat-db/lifeboat/internal/repository"
+	"github.com/lifeboat-db/lifeboat/internal/repository/store"
+	"github.com/lifeboat-db/lifeboat/internal/server"
+)
+
+// ArchiveConfig says how it is measured what archiving costs the source, and
+// how fast an archive catches up.
+type ArchiveConfig struct {
+	Common
+	Rounds  int // runs of each way, in turn
+	Seconds int // of a run
+	Behind  int // seconds of writes that are then caught up with
+}
+
+// DefaultArchive is the published measurement.
+func DefaultArchive() ArchiveConfig {
+	return ArchiveConfig{Common: defaults(), Rounds: 7, Seconds: 20, Behind: 60}
+}
+
+// QuickArchive shows that it runs at all.
+func QuickArchive() ArchiveConfig {
+	c := ArchiveConfig{Common: defaults(), Rounds: 1, Seconds: 2, Behind: 2}
+	c.TableSize, c.Results = 1000, ""
+	return c
+}
+
+// Validate says what is wrong with the configuration.
+func (c ArchiveConfig) Validate() error {
+	if err := errors.Join(c.validate(), c.needLifeboat()); err != nil {
+		return err
+	}
+	if c.Rounds < 1 || c.Seconds < 1 || c.Behind < 1 {
+		return fmt.Errorf("out of range: %d rounds of %d s, %d s to catch up with", c.Rounds, c.Seconds, c.Behind)
+	}
+	return nil
+}
+
+// The archivers that are compared. All of them read from the server on the same
+// machine, and take its processors.
+const (
+	nobody      = "none"
+	mysqlbinlog = "mysqlbinlog" // --raw --stop-never: no checks, no compression, no sync
+	ours        = "lifeboat"    // archive run, into a directory
+)
+
+var archivers = []string{nobody, mysqlbinlog, ours}
+
+// RunArchive measures on every distribution.
+func RunArchive(ctx context.Context, c ArchiveConfig) (reports []ArchiveReport, err error) {
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	found, err := c.servers()
+	if err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	for _, d := range found {
+		r, err := c.measure(ctx, d)
+		if err != nil {
+			return reports, fmt.Errorf("bench: archive of %s: %w", d.Name, err)
+		}
+		reports = append(reports, r)
+		if err := c.publish(r, r.page(), nil); err != nil {
+			return reports, fmt.Errorf("bench: %w", err)
+		}
+	}
+	return reports, nil
+}
+
+// archiveRun is the measurement on one server.
+type archiveRun struct {
+	c        ArchiveConfig
+	dir      string
+	source   *server.Instance
+	sysbench sysbench
+	repo     *repository.Repository
+}
+
+const archiveSet = "bench"
+
+func (c ArchiveConfig) measure(ctx context.Context, d server.Distribution) (r ArchiveReport, err error) {
+	program, err := findSysbench(c.Cache)
+	if err != nil {
+		return r, err
+	}
+	if err := os.MkdirAll(c.dataDir(), 0o755); err != nil {
+		return r, err
+	}
+	run := &archiveRun{c: c, sysbench: sysbench{program, c.Tables, c.TableSize}}
+	if run.dir, err = os.MkdirTemp(c.dataDir(), ".archive-"); err != nil {
+		return r, err
+	}
+	if c.Keep {
+		c.logf("\tkept in %s", run.dir)
+	} else {
+		defer func() { err = errors.Join(err, os.RemoveAll(run.dir)) }()
+	}
+	if err := os.Mkdir(filepath.Join(run.dir, "log"), 0o755); err != nil {
+		return r, err
+	}
+	run.source, err = server.Start(ctx, d, server.Options{DataDir: filepath.Join(run.dir, "source"), SkipNetworking: true,
+		Args: sourceSettings(d.Flavor, filepath.Join(run.dir, "log", "binlog"), 1<<30)})
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, run.source.Kill(), run.source.Stop(context.WithoutCancel(ctx))) }()
+	r = ArchiveReport{SchemaVersion: 1, Benchmark: "archive", Date: time.Now().UTC().Truncate(time.Second), Machine: thisMachine(),
+		Server: d.Name + " (" + d.Version + ")", Distribution: d.Name, Lifeboat: toolVersion(ctx, c.Lifeboat),
+		Tables: c.Tables, TableSize: c.TableSize, Seconds: c.Seconds}
+	return r, run.all(ctx, &r)
+}
+
+func (run *archiveRun) all(ctx context.Context, r *ArchiveReport) (err error) {
+	if err := run.fill(ctx); err != nil {
+		return err
+	}
+	where := repository.Location{Name: archiveSet, Options: store.Options{URL: filepath.Join(run.dir, "repository")}}
+	if run.repo, err = repository.Create(ctx, where, nil); err != nil {
+		return err
+	}
+	for round := range run.c.Rounds {
+		for n := range archivers {
+			way := archivers[(n+round)%len(archivers)] // none is always the first
+			p, err := run.pace(ctx, way)
+			if err != nil {
+				return fmt.Errorf("%s: %w", way, err)
+			}
+			p.Round = round
+			run.c.logf("\t%-11s %6.0f transactions/s, p95 %.1f ms, archiver's CPU %.2f s", way, p.Transactions, p.P95, p.Archiver.CPUSecond)
+			r.Paces = append(r.Paces, p)
+		}
+	}
+	if r.CatchUp, err = run.catchUp(ctx); err != nil {
+		return fmt.Errorf("catch up: %w", err)
+	}
+	run.c.logf("\tcaught up with %.0f MB in %.1f s", megabytes(r.CatchUp.Bytes), r.CatchUp.Seconds)
+	return run.compare(ctx)
+}
+
+// fill makes the tables, and a log that begins behind them.
+func (run *archiveRun) fill(ctx context.Context) error {
+	run.c.logf("%s: fill %d tables with %d rows each", run.source.Distribution().Name, run.c.Tables, run.c.TableSize)
+	if err := execute(ctx, run.source, "CREATE DATABASE "+schemaName); err != nil {
+		return err
+	}
+	if err := run.sysbench.prepare(ctx, run.source); err != nil {
+		return err
+	}
+	if _, err := run.sysbench.timed(ctx, run.source, findWorkload("write_only"), run.c.Seconds); err != nil { // to warm up
+		return err
+	}
+	reset := "RESET BINARY LOGS AND GTIDS"
+	if run.source.Distribution().Flavor == server.MariaDB {
+		reset = "RESET MASTER"
+	}
+	return execute(ctx, run.source, reset)
+}
+
+// pace measures the source under one archiver.
+func (run *archiveRun) pace(ctx context.Context, way string) (p Pace, err error) {
+	p.Way = way
+	t, err := run.start(ctx, way)
+	if err != nil {
+		return p, err
+	}
+	if t != nil {
+		defer func() { // of a run that has failed
+			if t != nil {
+				_ = t.cmd.Process.Kill()
+				_, _ = t.wait()
+			}
+		}()
+	}
+	if err := syncFileSystem(run.dir); err != nil {
+		return p, err
+	}
+	p.Load = loadAverage()
+	before := 0.0
+	if t != nil {
+		if before, err = cpuSeconds(t.cmd.Process.Pid); err != nil {
+			return p, err
+		}
+	}
+	if p.pace, err = run.sysbench.timed(ctx, run.source, findWorkload("write_only"), run.c.Seconds); err != nil || t == nil {
+		return p, err
+	}
+	after, err := cpuSeconds(t.cmd.Process.Pid)
+	if err != nil {
+		return p, err
+	}
+	done := t
+	t = nil
+	p.Archiver, err = run.stop(done, way)
+	p.Archiver.CPUSecond = after - before
+	return p, err
+}
+
+// start starts an archiver, and waits until it is up to date; nil: there is none.
+func (run *archiveRun) start(ctx context.Context, way string) (*tool, error) {
+	switch way {
+	case ours:
+		t, err := run.lifeboat(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return t, run.upToDate(ctx)
+	case mysqlbinlog:
+		return run.mysqlbinlog(ctx)
+	}
+	return nil, nil //nolint:nilnil // nobody archives
+}
+
+func (run *archiveRun) lifeboat(ctx context.Context) (*tool, error) {
+	cmd := exec.CommandContext(ctx, run.c.Lifeboat, "archive", "run", "--set="+archiveSet,
+		"--server1-dsn="+run.source.DSN(""), "--repo1-url="+filepath.Join(run.dir, "repository"))
+	return run.launch(cmd, ours)
+}
+
+func (run *archiveRun) mysqlbinlog(ctx context.Context) (*tool, error) {
+	program, err := run.source.Distribution().Tool("mysqlbinlog")
+	if err != nil {
+		return nil, err
+	}
+	var at position
+	err = withDB(run.source, func(db *sql.DB) error {
+		if _, err := db.ExecContext(ctx, "FLUSH BINARY LOGS"); err != nil {
+			return err
+		}
+		at, err = readPosition(ctx, db, run.source.Distribution().Flavor)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(run.dir, "raw-*")
+	if err != nil {
+		return nil, err
+	}
+	t, err := run.launch(exec.CommandContext(ctx, program, "--no-defaults", "--read-from-remote-server", "--user=root", "--socket="+run.source.Socket(),
+		"--raw", "--stop-never", "--result-file="+dir+"/", at.file), mysqlbinlog)
+	if err != nil {
+		return nil, err
+	}
+	for { // it opens the file when the server has sent the first event
+		if _, err := os.Stat(filepath.Join(dir, at.file)); err == nil {
+			return t, nil
+		}
+		if err := pause(ctx); err != nil {
+			return t, err
+		}
+	}
+}
+
+func (run *archiveRun) launch(cmd *exec.Cmd, name string) (*tool, error) {
+	log, err := os.OpenFile(filepath.Join(run.dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = log.Close() }()
+	tools, err := start([]*exec.Cmd{cmd}, log)
+	if err != nil {
+		return nil, err
+	}
+	return tools[0], nil
+}
+
+// stop ends an archiver as its manual says.
+func (run *archiveRun) stop(t *tool, way string) (Use, error) {
+	if err := t.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return Use{}, err
+	}
+	use, err := t.wait()
+	if err != nil && way == ours {
+		text, _ := os.ReadFile(filepath.Join(run.dir, way+".log"))
+		return use, fmt.Errorf("%w\n%s", err, lastLines(text, 15))
+	}
+	return use, nil
+}
+
+// poll is how often the repository is looked at: not so often that it is felt.
+const poll = 50 * time.Millisecond
+
+func pause(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(poll):
+		return nil
+	}
+}
+
+// upToDate waits until the repository has all that the server has.
+func (run *archiveRun) upToDate(ctx context.Context) error {
+	var at position
+	err := withDB(run.source, func(db *sql.DB) (err error) {
+		at, err = readPosition(ctx, db, run.source.Distribution().Flavor)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for {
+		logs, err := archive.Load(ctx, run.repo, archiveSet)
+		if err != nil {
+			return err
+		}
+		if len(logs) > 0 {
+			if last := logs[0].Files[len(logs[0].Files)-1]; last.File == at.file && last.End >= at.offset {
+				return nil
+			}
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// catchUp lets the source write while nobody archives, and measures how long
+// the archive takes for it.
+func (run *archiveRun) catchUp(ctx context.Context) (c CatchUp, err error) {
+	before, err := run.logBytes(ctx)
+	if err != nil {
+		return c, err
+	}
+	began := time.Now()
+	if _, err := run.sysbench.timed(ctx, run.source, findWorkload("write_only"), run.c.Behind); err != nil {
+		return c, err
+	}
+	c.WriteSeconds = time.Since(began).Seconds()
+	after, err := run.logBytes(ctx)
+	if err != nil {
+		return c, err
+	}
+	if err := syncFileSystem(run.dir); err != nil {
+		return c, err
+	}
+	c.Bytes, c.Load = after-before, loadAverage()
+	began = time.Now()
+	t, err := run.lifeboat(ctx)
+	if err != nil {
+		return c, err
+	}
+	err = run.upToDate(ctx)
+	c.Seconds = time.Since(began).Seconds()
+	use, stopErr := run.stop(t, ours)
+	c.Archiver = use
+	return c, errors.Join(err, stopErr)
+}
+
+// logBytes is the size of the server's log.
+func (run *archiveRun) logBytes(ctx context.Context) (int64, error) {
+	paths, err := run.source.BinaryLogs(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return totalSize(paths)
+}
+
+// compare reads back what is archived: the same bytes as the server's files.
+func (run *archiveRun) compare(ctx context.Context) error {
+	logs, err := archive.Load(ctx, run.repo, archiveSet)
+	if err != nil {
+		return err
+	}
+	paths, err := run.source.BinaryLogs(ctx)
+	if err != nil {
+		return err
+	}
+	if len(logs) != 1 || len(logs[0].Files) != len(paths) {
+		return fmt.Errorf("the archive is WRONG: it has %d logs, the first of %d files; the server has %d files", len(logs), len(logs[0].Files), len(paths))
+	}
+	dir := filepath.Join(run.dir, "fetched")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	for n, f := range logs[0].Files {
+		path, err := archive.Fetch(ctx, run.repo, f, dir)
+		if err != nil {
+			return err
+		}
+		if err := sameBytes(path, paths[n]); err != nil {
+			return fmt.Errorf("the archive is WRONG: %s: %w", f.File, err)
+		}
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sameBytes compares two files. The first bit of the flags in a file's first
+// event says whether the server has it open (LOG_EVENT_BINLOG_IN_USE_F): the
+// server clears it when it closes the file, and sends it cleared.
+func sameBytes(a, b string) error {
+	x, err := readMasked(a)
+	if err != nil {
+		return err
+	}
+	y, err := readMasked(b)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(x, y) {
+		return fmt.Errorf("%d bytes of it are not the server's %d", len(x), len(y))
+	}
+	return nil
+}
+
+func readMasked(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(f)
+	const flags = 4 + 17
+	if len(text) > flags {
+		text[flags] &^= 1
+	}
+	return text, errors.Join(err, f.Close())
+}
+
+// median of values, which are not empty.
+func median(values []float64) float64 {
+	s := slices.SortedFunc(slices.Values(values), cmp.Compare[float64])
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}

@@ -1,0 +1,69 @@
+package bench
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/lifeboat-db/lifeboat/test/faults/rig"
+)
+
+// The harness itself, in small: every archiver takes its turn, and what
+// lifeboat has stored is the server's log.
+func TestQuickArchive(t *testing.T) {
+	rig.Track(t)
+	c := QuickArchive()
+	c.Data, c.Log, c.Out = t.TempDir(), t.Output(), t.Output()
+	c.Distributions = quick(t).Distributions
+	var err error
+	if c.Lifeboat, err = rig.Build(t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	reports, err := RunArchive(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := reports[0]
+	if len(r.Paces) != len(archivers) || r.CatchUp.Bytes == 0 || r.CatchUp.Times() == 0 {
+		t.Errorf("got %+v", r)
+	}
+	for _, p := range r.Paces {
+		if p.Transactions == 0 || p.P95 == 0 || (p.Archiver.Peak == 0) != (p.Way == nobody) {
+			t.Errorf("%s: %+v", p.Way, p)
+		}
+	}
+	checkEmpty(t, c.Data)
+}
+
+func TestArchivePage(t *testing.T) {
+	r := ArchiveReport{Seconds: 10, Paces: []Pace{
+		{Way: nobody, pace: pace{100, 5}}, {Way: mysqlbinlog, pace: pace{99, 5}}, {Way: ours, pace: pace{98, 6}, Archiver: Use{Peak: 50e6, CPUSecond: 0.5}},
+		{Way: ours, Round: 1, pace: pace{300, 8}, Archiver: Use{Peak: 60e6, CPUSecond: 1.5}}, {Way: mysqlbinlog, Round: 1, pace: pace{198, 7}}, {Way: nobody, Round: 1, pace: pace{200, 7}},
+	}, CatchUp: CatchUp{Bytes: 30e6, WriteSeconds: 60, Seconds: 5}}
+	text := r.page().Markdown()
+	for _, want := range []string{"| lifeboat | 199 | 124.0 % | 98.0 % | 150.0 % | 7.0 | 10.0 % | 60 |", "30 MB of log, written in 60.0 s, archived in 5.0 s: 12.0 times as fast as written"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
+// Two files of the server differ by their in-use flag, and by nothing else.
+func TestSameBytes(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string, change int) string {
+		text := []byte(strings.Repeat("x", 100))
+		text[change] ^= 1
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return filepath.Join(dir, name)
+	}
+	if err := sameBytes(file("a", 21), file("b", 21)); err != nil {
+		t.Error(err)
+	}
+	if err := sameBytes(file("a", 50), file("b", 21)); err == nil {
+		t.Error("another byte is not seen")
+	}
+}
