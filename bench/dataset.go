@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -33,7 +34,8 @@ type spec struct {
 
 // dataset is a starting state, the logs that follow it, and the end state.
 type dataset struct {
-	dir string
+	dir    string
+	logDir string // below dir; empty: logs
 
 	Spec      spec              `json:"spec"`
 	Logs      []string          `json:"logs"`     // file names, oldest first
@@ -67,7 +69,7 @@ func (ds *dataset) start() string { return filepath.Join(ds.dir, "start") }
 func (ds *dataset) logPaths() []string {
 	var paths []string
 	for _, name := range ds.Logs {
-		paths = append(paths, filepath.Join(ds.dir, "logs", name))
+		paths = append(paths, filepath.Join(ds.dir, cmp.Or(ds.logDir, "logs"), name))
 	}
 	return paths
 }

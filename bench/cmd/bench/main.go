@@ -2,6 +2,7 @@
 //
 //	go run ./bench/cmd/bench            the published comparison of replays: half an hour
 //	go run ./bench/cmd/bench archive    what archiving costs the source, and how fast it catches up
+//	go run ./bench/cmd/bench restore    a restore of 5 GB beside the vendor's tools: half an hour
 //	go run ./bench/cmd/bench … --quick  the same in small, to see that it runs
 //
 // Exit status: 0 all ways ended in the source's state; 1 one failed or ended in
@@ -30,7 +31,7 @@ func main() {
 // benchmarks are the functions that read a benchmark's flags, and give what is
 // then to be done.
 var benchmarks = map[string]func(*flag.FlagSet, []string) (func(context.Context) error, error){
-	"replay": replay, "archive": archive,
+	"replay": replay, "archive": archive, "restore": restore,
 }
 
 func run(ctx context.Context, args []string) int {
@@ -40,7 +41,7 @@ func run(ctx context.Context, args []string) int {
 	}
 	prepare, ok := benchmarks[name]
 	if !ok {
-		fmt.Fprintln(os.Stderr, "bench: unknown benchmark "+name+": choose replay or archive")
+		fmt.Fprintln(os.Stderr, "bench: unknown benchmark "+name+": choose replay, archive or restore")
 		return 2
 	}
 	do, err := prepare(flag.NewFlagSet("bench "+name, flag.ContinueOnError), args)
@@ -98,6 +99,17 @@ func archive(fs *flag.FlagSet, args []string) (func(context.Context) error, erro
 	}
 	c.Out, c.Log = os.Stdout, os.Stderr
 	return func(ctx context.Context) error { _, err := bench.RunArchive(ctx, c); return err }, c.Validate()
+}
+
+func restore(fs *flag.FlagSet, args []string) (func(context.Context) error, error) {
+	c := bench.DefaultRestore()
+	fs.IntVar(&c.Transactions, "transactions", c.Transactions, "behind the backup")
+	common(fs, &c.Common)
+	if err := parse(fs, args, func() { c = bench.QuickRestore() }); err != nil {
+		return nil, err
+	}
+	c.Out, c.Log = os.Stdout, os.Stderr
+	return func(ctx context.Context) error { _, err := bench.RunRestore(ctx, c); return err }, c.Validate()
 }
 
 func common(fs *flag.FlagSet, c *bench.Common) {
