@@ -63,7 +63,11 @@ vendor's own tool, for what neither can do. auto takes the first that suits.
 }
 
 func runBackup(ctx context.Context, c *config.Loaded, o backupOptions, out io.Writer) error {
-	dsn, err := sourceOf(c, o.server)
+	source, err := serverNamed(c, o.server)
+	if err != nil {
+		return err
+	}
+	dsn, err := source.Source()
 	if err != nil {
 		return err
 	}
@@ -71,14 +75,10 @@ func runBackup(ctx context.Context, c *config.Loaded, o backupOptions, out io.Wr
 	if err != nil {
 		return err
 	}
-	driver := c.Backup.Driver
-	if driver == "auto" {
-		driver = ""
-	}
 	var now atomic.Pointer[backup.Progress]
 	stop := ui.Live(os.Stderr, func() string { return backupLine(now.Load()) })
 	m, err := backup.Take(ctx, backup.Options{
-		Repositories: repositories, Set: c.Set, Driver: driver, Incremental: c.Backup.Incremental,
+		Repositories: repositories, Set: c.Set, Driver: driverOf(c), Incremental: c.Backup.Incremental,
 		PartBytes: int(c.Backup.Part), Workers: c.Backup.Workers,
 		Source:   backup.Source{DSN: dsn, Tools: o.tools, Throttle: int64(c.Backup.Throttle), Lock: o.lock},
 		Progress: func(p backup.Progress) { now.Store(&p) },
@@ -105,14 +105,22 @@ func backupLine(p *backup.Progress) string {
 	}
 }
 
-// sourceOf is the data source name of a server of the configuration.
-func sourceOf(c *config.Loaded, name string) (string, error) {
+// driverOf is the name of the driver; empty: the first that suits.
+func driverOf(c *config.Loaded) string {
+	if c.Backup.Driver == "auto" {
+		return ""
+	}
+	return c.Backup.Driver
+}
+
+// serverNamed is a server of the configuration; without a name the first.
+func serverNamed(c *config.Loaded, name string) (config.Server, error) {
 	for _, s := range c.Servers {
 		if name == "" || s.Name == name {
-			return s.Source()
+			return s, nil
 		}
 	}
-	return "", fault.Usagef("--server %s: the configuration has no server of this name", name)
+	return config.Server{}, fault.Usagef("--server %s: the configuration has no server of this name", name)
 }
 
 // openAll opens every repository, for writing.

@@ -48,6 +48,7 @@ end what it has proven.
 	root.AddCommand(archiveCommand())
 	root.AddCommand(backupCommand())
 	root.AddCommand(restoreCommand())
+	root.AddCommand(checkCommand())
 	root.AddCommand(infoCommand())
 	root.AddCommand(drillCommand())
 	root.AddCommand(verifyCommand())

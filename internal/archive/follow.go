@@ -152,7 +152,7 @@ func (e *otherFile) Error() string {
 }
 
 func (f *follower) once(ctx context.Context) error {
-	source, err := ask(ctx, f.DSN)
+	source, err := Ask(ctx, f.DSN)
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (f *follower) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	from, alarm := start(log, source.Files, f.other)
+	from, alarm := start(log, source.files, f.other)
 	if alarm != "" {
 		f.alarm(log.tip().String(), alarm)
 	}

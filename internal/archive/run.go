@@ -140,7 +140,7 @@ func (r *runner) judgeAccounts(ctx context.Context) error {
 	var all sync.WaitGroup
 	for i, s := range r.Servers {
 		all.Go(func() {
-			if _, err := ask(ctx, s.DSN); err != nil {
+			if _, err := Ask(ctx, s.DSN); err != nil {
 				errs[i] = fmt.Errorf("server %s: %w", s.Name, err)
 			}
 		})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
 )
 
@@ -16,26 +17,30 @@ type sourceFile struct {
 	Size int64
 }
 
-// source is what a server says of its log.
-type source struct {
-	Server string
-	Files  []sourceFile // in their order
+// Source is what a server says of its log.
+type Source struct {
+	Server string          // under which its log is kept
+	End    binlog.Position // the zero Position: it has no log
+	files  []sourceFile    // in their order
 }
 
-// askTime bounds ask: the server opens each of its files to tell the sizes.
+// askTime bounds Ask: the server opens each of its files to tell the sizes.
 const askTime = time.Minute
 
-// ask asks a server who it is and which files it has.
-func ask(ctx context.Context, dsn string) (s source, err error) {
+// Ask asks a server who it is and which files it has.
+func Ask(ctx context.Context, dsn string) (s Source, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	err = withServer(ctx, dsn, func(db *sql.DB, who dbconn.Server) error {
 		if s.Server, err = dbconn.ServerName(ctx, db, who); err != nil {
 			return fmt.Errorf("archive: %w", err)
 		}
-		s.Files, err = files(ctx, db)
+		s.files, err = files(ctx, db)
 		return err
 	})
+	if n := len(s.files); n > 0 {
+		s.End = binlog.Position{File: s.files[n-1].Name, Offset: s.files[n-1].Size}
+	}
 	return s, err
 }
 

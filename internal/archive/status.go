@@ -92,14 +92,14 @@ func lookServer(ctx context.Context, server Server) ServerStatus {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	s := ServerStatus{Name: server.Name}
-	source, err := ask(ctx, server.DSN)
+	source, err := Ask(ctx, server.DSN)
 	if err != nil {
 		s.Error = err.Error()
 		return s
 	}
-	s.ID, s.files = source.Server, source.Files
-	if n := len(s.files); n > 0 {
-		s.End = binlog.Position{File: s.files[n-1].Name, Offset: s.files[n-1].Size}.String()
+	s.ID, s.files = source.Server, source.files
+	if !source.End.IsZero() {
+		s.End = source.End.String()
 	}
 	return s
 }
@@ -150,15 +150,7 @@ func (s *Status) log(l Log) LogStatus {
 
 // compare says how far a live server is ahead.
 func (st *LogStatus) compare(tip binlog.Position, files []sourceFile, now time.Time) {
-	var behind int64
-	for _, f := range files {
-		switch c := cmp.Compare(binlog.Number(f.Name), binlog.Number(tip.File)); {
-		case tip.IsZero() || c > 0:
-			behind += f.Size - firstOffset
-		case c == 0:
-			behind += max(0, f.Size-tip.Offset)
-		}
-	}
+	behind := behindBytes(tip, files)
 	lag := 0.0
 	if behind > 0 && !st.Last.IsZero() {
 		lag = max(0, now.Sub(st.Last).Seconds())
@@ -167,6 +159,19 @@ func (st *LogStatus) compare(tip binlog.Position, files []sourceFile, now time.T
 	if behind > 0 && st.Last.IsZero() {
 		st.LagSeconds = nil // nothing says how old what is missing is
 	}
+}
+
+// behindBytes is how much of a server's log comes behind what is archived.
+func behindBytes(tip binlog.Position, files []sourceFile) (behind int64) {
+	for _, f := range files {
+		switch c := cmp.Compare(binlog.Number(f.Name), binlog.Number(tip.File)); {
+		case tip.IsZero() || c > 0:
+			behind += f.Size - firstOffset
+		case c == 0:
+			behind += max(0, f.Size-tip.Offset)
+		}
+	}
+	return behind
 }
 
 // Err is what a command ends with: fault.Storage if a repository cannot be

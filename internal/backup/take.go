@@ -130,21 +130,43 @@ func (t *taking) run(ctx context.Context) (Manifest, error) {
 // prepare finds out who the server is, which driver takes the backup, whether
 // it can, and from which backup it goes on.
 func (t *taking) prepare(ctx context.Context) error {
-	if err := t.identify(ctx); err != nil {
-		return fmt.Errorf("source: %w", err)
-	}
-	var err error
-	if t.driver, err = choose(t.Drivers, t.Driver, t.origin.Server); err != nil {
+	err := t.ready(ctx)
+	if err != nil {
 		return err
-	}
-	if err := t.driver.Check(ctx, t.Source); err != nil {
-		return fmt.Errorf("driver %s: %w", t.driver.Name(), err)
 	}
 	if t.Incremental {
 		t.parent, err = findParent(ctx, t)
 		return err
 	}
 	return t.touch(ctx)
+}
+
+// ready finds out which driver takes the backup, and whether it can.
+func (t *taking) ready(ctx context.Context) (err error) {
+	if err := t.identify(ctx); err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	if t.driver, err = choose(t.Drivers, t.Driver, t.origin.Server); err != nil {
+		return err
+	}
+	if err := t.driver.Check(ctx, t.Source); err != nil {
+		return fmt.Errorf("driver %s: %w", t.driver.Name(), err)
+	}
+	return nil
+}
+
+// Ready says which driver would take a backup of a server, and what is missing
+// for it: the tool, its version, privileges. Driver is as in Options.
+func Ready(ctx context.Context, s Source, driver string) (name string, err error) {
+	t := taking{Options: Options{Source: s, Driver: driver, Drivers: Drivers()}}
+	err = t.ready(ctx)
+	if t.driver != nil {
+		name = t.driver.Name()
+	}
+	if err != nil {
+		return name, fmt.Errorf("backup: %w", err)
+	}
+	return name, nil
 }
 
 // touch sees that the repositories answer, before a server is burdened.

@@ -53,6 +53,7 @@ var rooms = map[string]int{
 	"internal/retain":  4,
 
 	"internal/replay": 5,
+	"internal/check":  5,
 
 	"internal/inspect": 6,
 	"internal/restore": 6,

@@ -29,6 +29,7 @@ type Repository struct {
 	store  store.Store
 	name   string
 	marker marker
+	text   []byte // of the marker, as it is stored
 	sealer *sealer
 }
 
@@ -71,14 +72,46 @@ func (r *Repository) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = r.store.Put(ctx, markerName, text)
-	if err == nil {
-		return errOverwrites
+	r.text = text
+	return r.refuses(ctx)
+}
+
+// refuses puts the marker once more. A place that takes it overwrites objects;
+// but its answer may also be to the second of two tries, of which the first was
+// refused: so it is asked again.
+func (r *Repository) refuses(ctx context.Context) error {
+	const times = 3
+	for range times {
+		if err := r.store.Put(ctx, markerName, r.text); errors.Is(err, fs.ErrExist) {
+			return nil
+		} else if err != nil {
+			return err
+		}
 	}
-	if errors.Is(err, fs.ErrExist) {
-		return nil
+	return errOverwrites
+}
+
+// TryWrite shows that this account may write, and that the place overwrites
+// nothing (conditional writes): it puts the marker once more, as it is, which
+// the place must refuse. Nothing is different afterwards.
+func (r *Repository) TryWrite(ctx context.Context) error {
+	if err := r.refuses(ctx); err != nil {
+		return r.wrap(r.store.String(), err)
 	}
-	return err
+	return nil
+}
+
+// Free tells how many bytes the place has room for; ok is false if nobody knows,
+// as in a bucket.
+func (r *Repository) Free() (bytes int64, ok bool, err error) {
+	s, ok := r.store.(store.Spacious)
+	if !ok {
+		return 0, false, nil
+	}
+	if bytes, err = s.Free(); err != nil {
+		return 0, true, r.wrap(r.store.String(), err)
+	}
+	return bytes, true, nil
 }
 
 var errOverwrites = fault.New(fault.Storage, errors.New("the place overwrites objects"),
@@ -124,6 +157,7 @@ func (r *Repository) open(ctx context.Context, l Location) error {
 	if err != nil {
 		return err
 	}
+	r.text = text
 	if r.marker, err = parseMarker(text); err != nil {
 		return fmt.Errorf("%s: %w", markerName, err)
 	}
@@ -177,6 +211,11 @@ func (r *Repository) Name() string { return r.name }
 
 // Recipients are the public keys that it is encrypted for; none: it is not.
 func (r *Repository) Recipients() []string { return slices.Clone(r.marker.Recipients) }
+
+// Readable reports whether it is not encrypted, or there are private keys to try.
+func (r *Repository) Readable() bool {
+	return len(r.marker.Recipients) == 0 || len(r.sealer.identities) > 0
+}
 
 // String names it and its place.
 func (r *Repository) String() string { return describe(r.name, r.store.String()) }

@@ -40,7 +40,7 @@
 //
 //	SET/leases/WHAT-RANDOM-HASH    of kind "lease", without bytes
 //
-// Its meta are what (backup, restore, expire, …), backups (ids), from and until
+// Its meta are what (backup, restore, expire, check), backups (ids), from and until
 // (times), host and pid. It is renewed each third of its life by a new object,
 // after which the old one is deleted; what has run out counts for nothing after
 // an hour, by which clocks may differ.

@@ -25,6 +25,7 @@ const (
 	WhatBackup  = "backup"
 	WhatRestore = "restore"
 	WhatExpire  = "expire"
+	WhatCheck   = "check"
 )
 
 // leaseLife is for how long a lease is given at a time.

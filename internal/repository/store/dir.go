@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lifeboat-db/lifeboat/internal/atomicfile"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 )
@@ -194,6 +196,20 @@ func (d *Dir) syncOne(dir string) error {
 		return err
 	}
 	return errors.Join(f.Sync(), f.Close())
+}
+
+// Free asks the filesystem.
+func (d *Dir) Free() (int64, error) {
+	f, err := d.root.Open(".")
+	if err != nil {
+		return 0, classify("free", err)
+	}
+	var s unix.Statfs_t
+	err = unix.Fstatfs(int(f.Fd()), &s)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return 0, classify("free", err)
+	}
+	return int64(s.Bavail) * s.Bsize, nil //nolint:gosec // no disk has 2^63 bytes
 }
 
 // Get reads a file.

@@ -87,6 +87,12 @@ type Sweeper interface {
 	Sweep(ctx context.Context) error
 }
 
+// Spacious is a Store that knows how much room it has.
+type Spacious interface {
+	// Free is how many bytes can be stored, by this user.
+	Free() (int64, error)
+}
+
 // Options of Open.
 type Options struct {
 	// URL is file:///PATH, an absolute path, or s3://BUCKET/PREFIX.
