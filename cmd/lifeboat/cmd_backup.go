@@ -14,6 +14,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/config"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/repository"
+	"github.com/lifeboat-db/lifeboat/internal/retain"
 	"github.com/lifeboat-db/lifeboat/internal/ui"
 	"github.com/lifeboat-db/lifeboat/internal/units"
 )
@@ -81,6 +82,7 @@ func runBackup(ctx context.Context, c *config.Loaded, o backupOptions, out io.Wr
 		Repositories: repositories, Set: c.Set, Driver: driverOf(c), Incremental: c.Backup.Incremental,
 		PartBytes: int(c.Backup.Part), Workers: c.Backup.Workers,
 		Source:   backup.Source{DSN: dsn, Tools: o.tools, Throttle: int64(c.Backup.Throttle), Lock: o.lock},
+		Hold:     holder(c.Set, retain.WhatBackup, repositories...),
 		Progress: func(p backup.Progress) { now.Store(&p) },
 	})
 	stop()

@@ -13,6 +13,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/config"
 	"github.com/lifeboat-db/lifeboat/internal/drill"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
+	"github.com/lifeboat-db/lifeboat/internal/retain"
 	"github.com/lifeboat-db/lifeboat/internal/ui"
 )
 
@@ -61,7 +62,7 @@ func runDrill(ctx context.Context, c *config.Loaded, o restoreOptions, out io.Wr
 		}
 	}
 	o.Set, o.Workers, o.Memory, o.Progress = c.Set, c.Restore.Workers, int64(c.Restore.Memory), replay.NewProgress()
-	o.Hold = holder(o.Repository, c.Set)
+	o.Hold = holder(c.Set, retain.WhatRestore, o.Repository)
 	shown := &steps{progress: o.Progress}
 	o.Step = shown.step
 	stop := ui.Live(os.Stderr, shown.line)

@@ -104,7 +104,7 @@ func runRestore(ctx context.Context, c *config.Loaded, o restoreOptions, out io.
 	}
 	o.Set, o.Workers, o.Memory, o.Progress = c.Set, c.Restore.Workers, int64(c.Restore.Memory), replay.NewProgress()
 	if asOf.IsZero() && !o.noLease {
-		o.Hold = holder(o.Repository, c.Set)
+		o.Hold = holder(c.Set, retain.WhatRestore, o.Repository)
 	}
 	shown := &steps{progress: o.Progress}
 	o.Step = shown.step
@@ -128,10 +128,20 @@ func runRestore(ctx context.Context, c *config.Loaded, o restoreOptions, out io.
 	return err
 }
 
-// holder keeps backups of a restore from being expired.
-func holder(repo *repository.Repository, set string) func(context.Context, []string) (func(), error) {
-	return func(ctx context.Context, backups []string) (func(), error) {
-		return retain.Hold(ctx, repo, set, retain.WhatRestore, backups...)
+// holder keeps backups from being expired, in each of these repositories.
+func holder(set, what string, repositories ...*repository.Repository) func(context.Context, []string) (context.Context, func(), error) {
+	return func(ctx context.Context, backups []string) (held context.Context, release func(), err error) {
+		held, release = ctx, func() {}
+		for _, r := range repositories {
+			inner, drop, err := retain.Hold(held, r, set, what, backups...)
+			if err != nil {
+				release()
+				return nil, nil, err
+			}
+			outer := release
+			held, release = inner, func() { drop(); outer() }
+		}
+		return held, release, nil
 	}
 }
 

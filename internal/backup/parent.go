@@ -11,10 +11,10 @@ import (
 // ErrNoParent says that there is no backup that an increment could go on from.
 var ErrNoParent = errors.New("no backup to go on from")
 
-// findParent finds the backup to go on from: the last one that all repositories
-// have, each with all that it goes on from itself.
-func findParent(ctx context.Context, t *taking) (*Manifest, error) {
-	var parents []Manifest
+// findParent finds the backup to go on from, the last one that all repositories
+// have, with all that it goes on from itself: the full one first.
+func findParent(ctx context.Context, t *taking) ([]Manifest, error) {
+	var parents, first []Manifest
 	var reasons []error
 	for i, r := range t.Repositories {
 		all, bad, err := List(ctx, r, t.Set)
@@ -25,14 +25,21 @@ func findParent(ctx context.Context, t *taking) (*Manifest, error) {
 		mine, why := t.parents(all)
 		reasons = append(reasons, why...)
 		if i == 0 {
-			parents = mine
+			parents, first = mine, all
 		}
 		parents = common(parents, mine)
 	}
 	if len(parents) == 0 {
 		return nil, fault.New(fault.Failed, t.noParent(reasons), "take a full one")
 	}
-	return &parents[len(parents)-1], nil
+	return Chain(first, parents[len(parents)-1].ID)
+}
+
+func ids(chain []Manifest) (list []string) {
+	for _, m := range chain {
+		list = append(list, m.ID)
+	}
+	return list
 }
 
 // parents are those backups that this one can go on from, the oldest first,

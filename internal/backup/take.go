@@ -27,6 +27,11 @@ type Options struct {
 	Workers   int           // parts under way at once, each of which is in memory; 0: 4
 	Patience  time.Duration // how long a part is tried again while its storage is down; 0: 15 minutes
 
+	// Hold keeps the backups that an increment goes on from, in all repositories,
+	// from being expired until release is called, or until held ends, whose cause
+	// says why: then the backup fails. May be nil.
+	Hold func(ctx context.Context, backups []string) (held context.Context, release func(), err error)
+
 	// Progress, if set, is called after every MiB of the stream or so, by one
 	// goroutine.
 	Progress func(Progress)
@@ -115,30 +120,57 @@ type taking struct {
 }
 
 func (t *taking) run(ctx context.Context) (Manifest, error) {
-	if err := t.prepare(ctx); err != nil {
+	ctx, release, err := t.prepare(ctx)
+	if err != nil {
 		return Manifest{}, err
 	}
+	defer release()
 	u := newUpload(ctx, t)
 	defer u.stop()
 	taken, err := t.driver.Take(u.ctx, t.Source, t.parent, t.watch(ctx, u))
 	if err := u.finish(err); err != nil {
 		return Manifest{}, fmt.Errorf("driver %s: %w", t.driver.Name(), err)
 	}
-	return t.seal(ctx, u, t.manifest(taken))
+	m, err := t.seal(ctx, u, t.manifest(taken))
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // perhaps what it goes on from is gone
+	}
+	return m, err
 }
 
 // prepare finds out who the server is, which driver takes the backup, whether
-// it can, and from which backup it goes on.
-func (t *taking) prepare(ctx context.Context) error {
-	err := t.ready(ctx)
-	if err != nil {
-		return err
+// it can, and from which backup it goes on; that one stays until release is
+// called or held ends.
+func (t *taking) prepare(ctx context.Context) (held context.Context, release func(), err error) {
+	if err := t.ready(ctx); err != nil {
+		return nil, nil, err
 	}
 	if t.Incremental {
-		t.parent, err = findParent(ctx, t)
-		return err
+		return t.holdParent(ctx)
 	}
-	return t.touch(ctx)
+	return ctx, func() {}, t.touch(ctx)
+}
+
+// holdParent finds the parent, holds it, and looks once more: what is there then
+// stays.
+func (t *taking) holdParent(ctx context.Context) (held context.Context, release func(), err error) {
+	chain, err := findParent(ctx, t)
+	if err != nil {
+		return nil, nil, err
+	}
+	held, release = ctx, func() {}
+	if t.Hold != nil {
+		if held, release, err = t.Hold(ctx, ids(chain)); err != nil {
+			return nil, nil, err
+		}
+	}
+	t.Parent = chain[len(chain)-1].ID
+	if chain, err = findParent(held, t); err != nil {
+		release()
+		return nil, nil, err
+	}
+	t.parent = &chain[len(chain)-1]
+	return held, release, nil
 }
 
 // ready finds out which driver takes the backup, and whether it can.

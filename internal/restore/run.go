@@ -40,8 +40,9 @@ type Options struct {
 	Memory  int64 // of the server's buffer pool, and of the replay; 0: 1 GiB
 	NoProof bool  // do not read back every row that the log has touched
 
-	// Hold keeps backups from being expired until release is called; may be nil.
-	Hold func(ctx context.Context, backups []string) (release func(), err error)
+	// Hold keeps backups from being expired until release is called, or until
+	// held ends, whose cause says why; may be nil.
+	Hold func(ctx context.Context, backups []string) (held context.Context, release func(), err error)
 
 	// Prove is asked, when all is there, whether it is right; may be nil.
 	Prove func(ctx context.Context, db *sql.DB) error
@@ -105,6 +106,8 @@ type runner struct {
 	dist server.Distribution
 	inv  Inventory // that the plan was made of
 
+	held context.Context // under which the repository is read: see Options.Hold
+
 	telling sync.Mutex // of rep.Steps and Step
 }
 
@@ -164,10 +167,18 @@ func (r *runner) run(ctx context.Context) error {
 	if err := r.checkSpace(); err != nil {
 		return err
 	}
-	if err := r.bring(ctx); err != nil {
-		return err
+	if err := r.bring(); err != nil {
+		return r.whyNotRead(ctx, err)
 	}
 	return r.serve(ctx)
+}
+
+// whyNotRead: where what was held is held no more, the rest came of it.
+func (r *runner) whyNotRead(ctx context.Context, err error) error {
+	if ctx.Err() == nil && r.held.Err() != nil {
+		return fmt.Errorf("restore: %w", context.Cause(r.held))
+	}
+	return err
 }
 
 // open reads the journal and decides what this run is: a new restore, one that
@@ -226,11 +237,11 @@ func (r *runner) request() Request {
 // planHeld plans, holds what the plan needs, and plans once more: what is there
 // then stays.
 func (r *runner) planHeld(ctx context.Context) (release func(), err error) {
-	release = func() {}
+	r.held, release = ctx, func() {}
 	if err := r.plan(ctx, r.request()); err != nil || r.Hold == nil || len(r.rep.Plan.BackupIDs) == 0 {
 		return release, err
 	}
-	if release, err = r.Hold(ctx, r.rep.Plan.BackupIDs); err != nil {
+	if r.held, release, err = r.Hold(ctx, r.rep.Plan.BackupIDs); err != nil {
 		return nil, err
 	}
 	if err := r.plan(ctx, r.request()); err != nil {
@@ -253,7 +264,7 @@ func (r *runner) checkSpace() error {
 }
 
 // bring puts the backup into the target and the log beside it, at the same time.
-func (r *runner) bring(ctx context.Context) (err error) {
+func (r *runner) bring() (err error) {
 	if r.dist, err = server.At(r.Mysqld, r.w.dir); err != nil {
 		return fault.New(fault.Usage, fmt.Errorf("restore: %w", err), "name the server program with --mysqld")
 	}
@@ -268,7 +279,7 @@ func (r *runner) bring(ctx context.Context) (err error) {
 			return fault.FromOS(fmt.Errorf("restore: %w", err))
 		}
 	}
-	g, gctx := errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(r.held)
 	if r.j.State == Unpacking && p.Backups[0].Driver != backup.Dump {
 		g.Go(func() error {
 			return r.step("unpack the backup", p.BackupBytes, func() error {

@@ -42,7 +42,7 @@ func (r *runner) serve(ctx context.Context) error {
 	if r.j.State == Unpacking {
 		// A dump has the accounts, too: ours is made anew by the next start.
 		if err := r.with(ctx, r.load); err != nil {
-			return err
+			return r.whyNotRead(ctx, err)
 		}
 	}
 	if err := r.with(ctx, r.goOn); err != nil {
@@ -209,7 +209,7 @@ func recordedOptions(path string) (args []string, err error) {
 }
 
 // load executes a dump on the server, which is empty.
-func (r *runner) load(ctx context.Context, i *server.Instance) error {
+func (r *runner) load(_ context.Context, i *server.Instance) error {
 	p := r.rep.Plan
 	err := r.step("load the dump", p.BackupBytes, func() error {
 		scratch, err := os.MkdirTemp(r.w.dir, "dump-*")
@@ -217,7 +217,7 @@ func (r *runner) load(ctx context.Context, i *server.Instance) error {
 			return fault.FromOS(err)
 		}
 		defer func() { _ = os.RemoveAll(scratch) }()
-		return backup.Unpack(ctx, r.Repository, p.Backups, filepath.Join(scratch, "d"), backup.UnpackOptions{Tools: r.tools(), Workers: r.Workers,
+		return backup.Unpack(r.held, r.Repository, p.Backups, filepath.Join(scratch, "d"), backup.UnpackOptions{Tools: r.tools(), Workers: r.Workers,
 			Load: func(ctx context.Context, sql io.Reader) error { return r.client(ctx, i, sql) }})
 	})
 	if err != nil {

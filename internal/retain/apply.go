@@ -1,6 +1,7 @@
 package retain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,7 +53,9 @@ func Apply(ctx context.Context, r *repository.Repository, d Decision) error {
 type applier struct {
 	repo *repository.Repository
 	Decision
-	lease Lease // its own
+	lease Lease           // its own
+	life  time.Duration   // of it; 0: leaseLife
+	held  context.Context // that ends with it: tests wait for that
 
 	// deleted, if set, is called after every object: tests end it there.
 	deleted func(name string) error
@@ -60,11 +63,15 @@ type applier struct {
 
 func (a *applier) run(ctx context.Context) error {
 	going := a.going()
-	release, err := hold(ctx, a.repo, a.Set, WhatExpire, leaseLife, going)
+	held, release, err := hold(ctx, a.repo, a.Set, WhatExpire, cmp.Or(a.life, leaseLife), going)
 	if err != nil {
 		return err
 	}
-	err = a.remove(ctx, going)
+	a.held = held
+	err = a.remove(held, going)
+	if lost := context.Cause(held); errors.Is(lost, ErrLost) {
+		err = lost
+	}
 	if !errors.Is(err, errKilled) {
 		release()
 	}

@@ -327,7 +327,7 @@ func TestOrder(t *testing.T) {
 func TestInUse(t *testing.T) {
 	w := newWorld(t)
 	d := w.plan()
-	release, err := Hold(t.Context(), w.r, "s", WhatRestore, w.ids[3])
+	_, release, err := Hold(t.Context(), w.r, "s", WhatRestore, w.ids[3])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -365,10 +365,10 @@ func TestHoldWhileExpiring(t *testing.T) {
 			return nil
 		}
 		tried = true
-		if _, err := Hold(t.Context(), w.r, "s", WhatRestore, w.ids[4]); fault.ClassOf(err) != fault.Busy {
+		if _, _, err := Hold(t.Context(), w.r, "s", WhatRestore, w.ids[4]); fault.ClassOf(err) != fault.Busy {
 			t.Errorf("%v", err)
 		}
-		release, err := Hold(t.Context(), w.r, "s", WhatRestore, w.ids[6])
+		_, release, err := Hold(t.Context(), w.r, "s", WhatRestore, w.ids[6])
 		if err != nil {
 			return err
 		}
@@ -427,7 +427,7 @@ func TestNewIncrement(t *testing.T) {
 // one; when it is released there is none.
 func TestRenewed(t *testing.T) {
 	r, _ := deposit.New(t, false)
-	release, err := hold(t.Context(), r, "s", WhatBackup, 300*time.Millisecond, []string{"x"})
+	_, release, err := hold(t.Context(), r, "s", WhatBackup, 300*time.Millisecond, []string{"x"})
 	if err != nil {
 		t.Fatal(err)
 	}

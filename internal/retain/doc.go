@@ -50,6 +50,9 @@
 // restore that want the same backup at once at least one sees the other, and
 // gives way (fault.Busy).
 //
-// What is not guaranteed: that a backup or restore without a lease, or one whose
-// lease could not be renewed for its life and an hour, finds what it needs.
+// Who cannot renew a lease before it has run out looks whether anybody has made
+// use of that (Hold): if so, or if nobody knows, what it holds is given up.
+//
+// What is not guaranteed: that a backup or restore without a lease, or one that
+// has stood still for its lease's life and an hour, finds what it needs.
 package retain

@@ -97,33 +97,47 @@ func readLease(ctx context.Context, r *repository.Repository, e store.Entry) (l 
 	return l, nil
 }
 
+// ErrLost says that a lease has run out, and that what it was on may be gone.
+var ErrLost = errors.New("the lease is lost")
+
 // Hold says that backups of a set are in use, until release is called or the
 // context ends; what is WhatBackup or WhatRestore. Hold first, and look for what
 // is needed then: what is there after Hold stays. A restore names all backups of
-// its chain, an increment its parent. The error is fault.Busy if one of them is
-// being expired.
-func Hold(ctx context.Context, r *repository.Repository, set, what string, backups ...string) (release func(), err error) {
-	release, err = hold(ctx, r, set, what, leaseLife, backups)
+// its chain, an increment those of its parent. The error is fault.Busy if one of
+// them is being expired.
+//
+// Use what is held under the context held. If the lease could not be renewed
+// before it ran out, it is looked whether everything is there still and nobody
+// expires it; if not, or if that cannot be found out, held ends, and its cause
+// wraps ErrLost.
+func Hold(ctx context.Context, r *repository.Repository, set, what string, backups ...string) (held context.Context, release func(), err error) {
+	held, release, err = hold(ctx, r, set, what, leaseLife, backups)
 	if err != nil {
-		return nil, fmt.Errorf("retain: hold: %w", err)
+		return nil, nil, fmt.Errorf("retain: hold: %w", err)
 	}
-	return release, nil
+	return held, release, nil
 }
 
 // hold puts a lease first and looks for those of the other side then.
-func hold(ctx context.Context, r *repository.Repository, set, what string, life time.Duration, backups []string) (func(), error) {
+func hold(ctx context.Context, r *repository.Repository, set, what string, life time.Duration, backups []string) (held context.Context, release func(), err error) {
 	h := newHolder(r, set, what, life, backups)
 	if err := h.renew(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	others, err := Leases(ctx, r, set)
-	if err == nil {
-		err = h.lease.conflict(others, time.Now())
+	if err := h.alone(ctx); err != nil {
+		return nil, nil, errors.Join(err, h.drop(ctx))
 	}
+	held, release = h.keep(ctx)
+	return held, release, nil
+}
+
+// alone looks for leases of the other side.
+func (h *holder) alone(ctx context.Context) error {
+	others, err := Leases(ctx, h.repo, h.set)
 	if err != nil {
-		return nil, errors.Join(err, h.drop(ctx))
+		return err
 	}
-	return h.keep(ctx), nil
+	return h.lease.conflict(others, time.Now())
 }
 
 // conflict finds a lease of the other side on the same backups: of an expire
@@ -152,6 +166,7 @@ func busy(format string, args ...any) error {
 // holder keeps a lease alive.
 type holder struct {
 	repo   *repository.Repository
+	set    string
 	prefix string
 	life   time.Duration
 	lease  Lease
@@ -161,11 +176,12 @@ func newHolder(r *repository.Repository, set, what string, life time.Duration, b
 	random := make([]byte, 8)
 	_, _ = rand.Read(random) // never fails (Go 1.24)
 	host, _ := os.Hostname() // for people only
-	return &holder{repo: r, prefix: leases(set) + what + "-" + hex.EncodeToString(random), life: life,
+	return &holder{repo: r, set: set, prefix: leases(set) + what + "-" + hex.EncodeToString(random), life: life,
 		lease: Lease{What: what, Backups: append([]string{}, backups...), From: time.Now().UTC(), Host: host, PID: os.Getpid()}}
 }
 
-// renew puts a new object, and deletes the old one then.
+// renew puts a new object, and deletes the old one then; one that stays, since
+// the account may not delete, runs out.
 func (h *holder) renew(ctx context.Context) error {
 	next, old := h.lease, h.lease.Object
 	next.Until = time.Now().UTC().Add(h.life)
@@ -175,35 +191,80 @@ func (h *holder) renew(ctx context.Context) error {
 	}
 	next.Object = name
 	h.lease = next
-	if old == "" || old == name {
-		return nil
+	if old != "" && old != name {
+		_ = h.repo.Delete(ctx, old)
 	}
-	return h.repo.Delete(ctx, old)
+	return nil
 }
 
 // keep renews the lease each third of its life; if that fails, a tenth of that
 // later.
-func (h *holder) keep(ctx context.Context) (release func()) {
-	ctx, stop := context.WithCancel(ctx)
+func (h *holder) keep(ctx context.Context) (held context.Context, release func()) {
+	held, lose := context.WithCancelCause(ctx)
 	var done sync.WaitGroup
 	done.Go(func() {
 		for wait := h.life / 3; ; {
 			select {
-			case <-ctx.Done():
+			case <-held.Done():
 				return
 			case <-time.After(wait):
 			}
-			wait = h.life / 3
-			if h.renew(ctx) != nil {
-				wait /= 10
+			var err error
+			if wait, err = h.again(held); err != nil {
+				lose(fault.New(fault.Interrupted, fmt.Errorf("retain: backups %v: %w: %w", h.lease.Backups, ErrLost, err), "run it again"))
+				return
 			}
 		}
 	})
-	return func() {
-		stop()
+	return held, func() {
+		lose(nil)
 		done.Wait()
-		_ = h.drop(context.WithoutCancel(ctx)) // if not, it runs out
+		_ = h.drop(ctx) // if not, it runs out
 	}
+}
+
+// again renews the lease, and says when to do that the next time. It is an error
+// if it had run out before, unless nobody has made use of that.
+func (h *holder) again(ctx context.Context) (wait time.Duration, err error) {
+	until := h.lease.Until
+	short, cancel := context.WithTimeout(ctx, h.life/3)
+	defer cancel()
+	wait = h.life / 3
+	failed := h.renew(short)
+	if failed != nil {
+		wait /= 10
+	}
+	if time.Now().Before(until) {
+		return wait, nil
+	}
+	if err = h.alone(ctx); err == nil {
+		err = h.there(ctx)
+	}
+	if err != nil && failed != nil {
+		err = fmt.Errorf("%w; it could not be renewed: %w", err, failed)
+	}
+	return wait, err
+}
+
+// there looks whether all that is held is there. Logs go later than the backups
+// that they lead on from. An expire holds what goes.
+func (h *holder) there(ctx context.Context) error {
+	if h.lease.What == WhatExpire {
+		return nil
+	}
+	for _, id := range h.lease.Backups {
+		found := false
+		for _, err := range h.repo.List(ctx, folder(h.set, id)+"manifest-") {
+			if err != nil {
+				return err
+			}
+			found = true
+		}
+		if !found {
+			return fmt.Errorf("backup %s is not there any more", id)
+		}
+	}
+	return nil
 }
 
 // dropTime bounds the last call of a lease.
