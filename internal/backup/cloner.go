@@ -13,7 +13,8 @@ import (
 
 // cloner is the driver of MySQL's clone plugin, see package clone. There are no
 // increments. Of which state the copy is shows when a server has recovered it:
-// the manifest has one that is not later, and Inexact.
+// the manifest has one that is not later, one that is not earlier, and Inexact
+// unless they are the same.
 type cloner struct{}
 
 func (cloner) Name() string { return Clone }
@@ -55,6 +56,7 @@ func (cloner) Take(ctx context.Context, s Source, parent *Manifest, w io.Writer)
 		return Taken{}, cloneError(err)
 	}
 	taken := Taken{File: t.After.Position.File, Offset: t.After.Position.Offset, GTIDs: t.After.GTIDs.String(),
+		Until:   &Until{File: t.Until.Position.File, Offset: t.Until.Position.Offset, GTIDs: t.Until.GTIDs.String(), ByPosition: t.DDLBlocked},
 		Inexact: !t.Exact(), DataBytes: t.Bytes, Tool: "clone plugin of " + t.Version, Settings: map[string]string{}}
 	for _, name := range cloneSettings {
 		if value, ok := t.Settings[name]; ok {

@@ -353,7 +353,19 @@ func FuzzManifest(f *testing.F) {
 	if got, err := parseManifest(object, text); err != nil || got.checkParts() != nil || got.PartObject(1) != "set/backups/20261125T221500Z-0a1b2c/000001-00112233445566778899aabbccddeeff" {
 		f.Fatal(got, err)
 	}
-	for _, change := range []string{`"schema_version":2`, `"schema_version":0`, `"id":"x"`, `"kind":"half"`, `"kind":"incremental"`, `"plain_bytes":6`, `"set":"other"`, `"offset":4`, `"more":1`, `"driver":""`} {
+	latest := m
+	latest.SchemaVersion, latest.Until = 2, &Until{File: "bin.000002", Offset: 4, ByPosition: true}
+	if text, err := json.Marshal(latest); err != nil {
+		f.Fatal(err)
+	} else if got, err := parseManifest(object, text); err != nil || *got.Until != *latest.Until {
+		f.Fatal(got, err)
+	} else {
+		f.Add(text)
+	}
+	if _, err := parseManifest(object, []byte(`{"schema_version":3}`)); !errors.Is(err, errNewer) {
+		f.Error(err)
+	}
+	for _, change := range []string{`"schema_version":2`, `"until":{"gtids":"x"}`, `"until":{"offset":4}`, `"schema_version":0`, `"id":"x"`, `"kind":"half"`, `"kind":"incremental"`, `"plain_bytes":6`, `"set":"other"`, `"offset":4`, `"more":1`, `"driver":""`} {
 		key, _, _ := strings.Cut(change, ":")
 		var other map[string]json.RawMessage
 		_ = json.Unmarshal(text, &other)

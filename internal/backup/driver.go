@@ -53,6 +53,7 @@ type Taken struct {
 	Tool      string
 	Warnings  []string
 	Inexact   bool              // see Manifest
+	Until     *Until            // see Manifest
 	Settings  map[string]string // see Manifest
 }
 

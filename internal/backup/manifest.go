@@ -13,8 +13,13 @@ import (
 	"time"
 )
 
-// SchemaVersion is that of the manifest.
-const SchemaVersion = 1
+// SchemaVersion is that of the manifest: the latest one that is known. Written is
+// the lowest that has all that a manifest says, so that older programs read what
+// they understand.
+const (
+	SchemaVersion = 2
+	firstVersion  = 1 // without Until
+)
 
 // Kinds of backups.
 const (
@@ -58,6 +63,10 @@ type Manifest struct {
 	// backup.
 	Inexact bool `json:"inexact,omitempty"`
 
+	// Until is what the state is not later than. Of clones; nil: of version 1,
+	// and of all others.
+	Until *Until `json:"until,omitempty"`
+
 	// Settings are variables of the server that a server started on the unpacked
 	// backup must agree with.
 	Settings map[string]string `json:"settings,omitempty"`
@@ -80,6 +89,17 @@ type Manifest struct {
 	PartLists []string `json:"part_lists,omitempty"` // names of these, in order
 
 	Object string `json:"-"` // the manifest's own name in the repository
+}
+
+// Until is the other end of a state that is not known exactly.
+type Until struct {
+	File   string `json:"file,omitempty"` // see Manifest
+	Offset int64  `json:"offset,omitempty"`
+	GTIDs  string `json:"gtids,omitempty"` // executed, or about to be
+
+	// ByPosition: the position that a server finds is that of the state, and GTIDs
+	// say nothing, since not all transactions have one. Else only GTIDs count.
+	ByPosition bool `json:"by_position"`
 }
 
 // Part is a piece of the stream.
@@ -157,13 +177,21 @@ func parseManifest(object string, text []byte) (Manifest, error) {
 	if err := dec.Decode(&m); err != nil {
 		return Manifest{}, err
 	}
-	if m.SchemaVersion != SchemaVersion {
-		return Manifest{}, fmt.Errorf("no schema version %d", m.SchemaVersion)
+	if m.SchemaVersion != m.version() {
+		return Manifest{}, fmt.Errorf("schema version %d, with what version %d has", m.SchemaVersion, m.version())
 	}
 	if path.Dir(object)+"/" != folder(m.Set, m.ID) {
 		return Manifest{}, fmt.Errorf("it is that of backup %.100q of %.100q", m.ID, m.Set)
 	}
 	return m, m.checkForm()
+}
+
+// version is the lowest schema version that has what the manifest says.
+func (m *Manifest) version() int {
+	if m.Until != nil {
+		return SchemaVersion
+	}
+	return firstVersion
 }
 
 var errNewer = errors.New("written by a newer version of lifeboat")
@@ -184,6 +212,9 @@ func (m *Manifest) checkForm() error {
 		return fmt.Errorf("%s, LSN %d to %d", m.Kind, m.FromLSN, m.ToLSN)
 	case m.Offset < 0 || (m.File == "") != (m.Offset == 0):
 		return fmt.Errorf("binary log %.100q, offset %d", m.File, m.Offset)
+	}
+	if u := m.Until; u != nil && (u.Offset < 0 || (u.File == "") != (u.Offset == 0)) {
+		return fmt.Errorf("until binary log %.100q, offset %d", u.File, u.Offset)
 	}
 	for _, l := range m.PartLists {
 		if !listPattern.MatchString(l) {

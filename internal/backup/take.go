@@ -237,12 +237,13 @@ func withServer(ctx context.Context, dsn string, use func(*sql.DB) error) error 
 // manifest is all of it but the parts.
 func (t *taking) manifest(taken Taken) Manifest {
 	m := Manifest{
-		SchemaVersion: SchemaVersion, ID: t.id, Set: t.Set, Kind: Full, Driver: t.driver.Name(),
+		ID: t.id, Set: t.Set, Kind: Full, Driver: t.driver.Name(),
 		Flavor: t.origin.Flavor.String(), ServerVersion: t.origin.Version, Server: t.origin.name,
 		Started: t.started, Finished: time.Now().UTC().Truncate(time.Second),
 		File: taken.File, Offset: taken.Offset, GTIDs: taken.GTIDs, FromLSN: taken.FromLSN, ToLSN: taken.ToLSN,
-		DataBytes: taken.DataBytes, Tool: taken.Tool, Warnings: taken.Warnings, Inexact: taken.Inexact, Settings: taken.Settings,
+		DataBytes: taken.DataBytes, Tool: taken.Tool, Warnings: taken.Warnings, Inexact: taken.Inexact, Until: taken.Until, Settings: taken.Settings,
 	}
+	m.SchemaVersion = m.version()
 	if t.parent != nil {
 		m.Kind, m.Parent = Incremental, t.parent.ID
 	}

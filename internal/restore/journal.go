@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lifeboat-db/lifeboat/internal/atomicfile"
+	"github.com/lifeboat-db/lifeboat/internal/backup"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 )
 
@@ -38,7 +39,11 @@ type Journal struct {
 	Base       Base     `json:"base"`    // of the run that goes on or is done
 	Inexact    bool     `json:"inexact"` // Base is not later than what the target holds: its server will say
 	Reached    *Base    `json:"reached"` // of the last run that is done
-	Password   string   `json:"password,omitempty"`
+
+	// Latest is what an Inexact target is not later than; nil: not known.
+	Latest *backup.Until `json:"latest,omitempty"`
+
+	Password string `json:"password,omitempty"`
 
 	// Settings are what a server on the target must agree with, by option.
 	Settings map[string]string `json:"settings,omitempty"`

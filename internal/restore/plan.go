@@ -141,12 +141,81 @@ func (p *Plan) from(inv Inventory, m backup.Manifest, stop replay.Stop) error {
 	}
 	p.SpaceNeeded += serverSpace
 	p.Base = stateOf(m)
-	return p.chooseLog(inv.Logs, stop)
+	if err := p.chooseLog(inv.Logs, stop); err != nil {
+		return err
+	}
+	return p.checkLatest(latestOf(m), stop)
 }
 
-// stateOf is the state that a backup holds.
+// stateOf is the state that a backup holds, or the earliest that it may hold.
 func stateOf(m backup.Manifest) archive.State {
-	return archive.State{Server: m.Server, File: m.File, Offset: m.Offset, GTIDs: m.GTIDs, Flavor: m.Flavor, At: m.Finished}
+	s := archive.State{Server: m.Server, File: m.File, Offset: m.Offset, GTIDs: m.GTIDs, Flavor: m.Flavor, At: m.Finished}
+	if m.Until != nil && m.Until.ByPosition {
+		s.GTIDs = ""
+	}
+	return s
+}
+
+// latestOf is the latest state that a backup may hold. Of a clone by a version
+// that did not write it down it is not known, and only what is surely in it
+// counts.
+func latestOf(m backup.Manifest) archive.State {
+	s := stateOf(m)
+	if u := m.Until; u != nil {
+		s.File, s.Offset = u.File, u.Offset
+		if !u.ByPosition {
+			s.GTIDs = u.GTIDs
+		}
+	}
+	return s
+}
+
+// checkLatest looks whether a backup that may hold as much as latest can be
+// brought to the stop: that is not earlier, and the log reaches as far.
+func (p *Plan) checkLatest(latest archive.State, stop replay.Stop) error {
+	if stop.HasSet && latest.GTIDs != "" {
+		has, err := gtid.ParseSet(gtid.FlavorNamed(latest.Flavor), latest.GTIDs)
+		if err != nil {
+			return err
+		}
+		if has.ContainsSet(stop.Set) {
+			return fmt.Errorf("it may hold more than %s", stop)
+		}
+	}
+	if p.Leg == nil {
+		return nil
+	}
+	if p.Leg.Server != latest.Server || latest.File == "" {
+		return p.checkReach(latest)
+	}
+	at := slices.Index(p.Leg.Names, latest.File)
+	if !stop.Position.IsZero() {
+		i := slices.Index(p.Leg.Names, stop.Position.File)
+		if i < 0 {
+			return fmt.Errorf("the log from there on does not have %s", stop.Position.File)
+		}
+		if at < 0 || i < at || i == at && stop.Position.Offset < latest.Offset {
+			return fmt.Errorf("it may hold more than up to %s: all up to %s:%d", stop, latest.File, latest.Offset)
+		}
+	}
+	if at < 0 || p.Leg.Files[at].End < latest.Offset {
+		return fmt.Errorf("it may hold all up to %s:%d, and the log is not archived so far", latest.File, latest.Offset)
+	}
+	return nil
+}
+
+// checkReach warns where another server's log does not reach as far. Not all
+// that was about to be committed need have been.
+func (p *Plan) checkReach(latest archive.State) error {
+	has, err := gtid.ParseSet(gtid.FlavorNamed(latest.Flavor), latest.GTIDs)
+	if err != nil {
+		return err
+	}
+	reach, err := gtid.ParseSet(gtid.FlavorNamed(latest.Flavor), p.Leg.GTIDs)
+	if err == nil && !reach.ContainsSet(has) {
+		p.Warnings = append(p.Warnings, fmt.Sprintf("the backup may hold transactions that the log of %s lacks: then it ends with 5, and a backup before it is to be taken", p.Leg.Server))
+	}
+	return err
 }
 
 // chooseLog finds the log that leads on from the base. Where there are several

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/archive"
 	"github.com/lifeboat-db/lifeboat/internal/backup"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/repository"
 	"github.com/lifeboat-db/lifeboat/internal/repository/store"
 	"github.com/lifeboat-db/lifeboat/internal/restore"
@@ -255,4 +256,38 @@ func (w *world) writing() (stop func()) {
 			w.t.Error(err)
 		}
 	}
+}
+
+// TestAnonymous: a server that has GTIDs of earlier times and gives none to new
+// transactions is cloned while it is written to: the position tells which state
+// the copy is of. No stop that the copy may be behind is taken for one that can
+// be reached.
+func TestAnonymous(t *testing.T) {
+	w := newWorld(t, servertest.Of(t, server.MySQL))
+	w.traffic(3, "named")
+	for _, mode := range []string{"ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF"} {
+		w.exec("SET GLOBAL gtid_mode = " + mode)
+	}
+	w.exec("SET GLOBAL enforce_gtid_consistency = OFF")
+	w.traffic(10, "before")
+	stop := w.writing()
+	m := w.backup(backup.Clone, backup.Options{})
+	stop()
+	if m.GTIDs == "" || m.Until == nil || !m.Until.ByPosition {
+		t.Fatalf("%+v", m)
+	}
+	w.traffic(10, "after")
+	want := state(t, w.i)
+	w.archived()
+	if m.Inexact {
+		o := w.options(filepath.Join(t.TempDir(), "data"), m.Position())
+		if _, err := restore.Run(t.Context(), o); fault.ClassOf(err) != fault.Gap {
+			t.Errorf("to a state that the copy may be behind: %v", err)
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "data")
+	if rep := w.restore(w.options(dir, "")); !rep.Finished {
+		t.Errorf("%+v", rep)
+	}
+	w.same(dir, want)
 }

@@ -271,7 +271,8 @@ func (r *runner) bring() (err error) {
 	p := r.rep.Plan
 	if r.j.State == Unpacking {
 		last := p.Backups[len(p.Backups)-1]
-		r.j.Base, r.j.Backups, r.j.Inexact, r.j.Settings = p.Base, p.BackupIDs, last.Driver == backup.Clone, last.Settings
+		r.j.Base, r.j.Backups, r.j.Settings = p.Base, p.BackupIDs, last.Settings
+		r.j.Inexact, r.j.Latest = last.Driver == backup.Clone, last.Until
 		if err := r.w.write(r.j); err != nil {
 			return err
 		}

@@ -15,7 +15,9 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/backup"
 	"github.com/lifeboat-db/lifeboat/internal/backup/clone"
+	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 )
@@ -100,14 +102,14 @@ func (r *runner) leave(ctx context.Context, i *server.Instance) error {
 // and plans the log from there: its files are here from an earlier one on.
 func (r *runner) learnBase() error {
 	at, err := clone.Recovered(r.w.target)
+	if err == nil && r.j.Latest != nil {
+		at, err = settle(r.j.Base, *r.j.Latest, at)
+	}
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	// With DDL beside the clone the position that InnoDB has kept may be an
-	// earlier one, the GTIDs are not (package clone, Taken.Settle); servers
-	// without GTIDs are cloned with DDL held back.
 	r.j.Base.File, r.j.Base.Offset, r.j.Base.GTIDs = at.Position.File, at.Position.Offset, at.GTIDs.String()
-	if r.j.Base.GTIDs != "" {
+	if r.j.Latest == nil && r.j.Base.GTIDs != "" { // of version 1: see settle
 		r.j.Base.File, r.j.Base.Offset = "", 0
 	}
 	r.j.Inexact = false
@@ -120,6 +122,25 @@ func (r *runner) learnBase() error {
 	}
 	r.rep.Plan.Base, r.rep.Plan.Leg, r.rep.Plan.LogBytes = p.Base, p.Leg, p.LogBytes
 	return nil
+}
+
+// settle says which point a clone is of that may be of any between two: see
+// Taken.Settle. Of one that goes by its position GTIDs say nothing.
+func settle(after Base, until backup.Until, found clone.Point) (clone.Point, error) {
+	t := clone.Taken{DDLBlocked: until.ByPosition,
+		After: clone.Point{Position: binlog.Position{File: after.File, Offset: after.Offset}},
+		Until: clone.Point{Position: binlog.Position{File: until.File, Offset: until.Offset}}}
+	if until.ByPosition {
+		found.GTIDs = gtid.Set{}
+		return t.Settle(found)
+	}
+	var errs [2]error
+	t.After.GTIDs, errs[0] = gtid.ParseSet(gtid.MySQL, after.GTIDs)
+	t.Until.GTIDs, errs[1] = gtid.ParseSet(gtid.MySQL, until.GTIDs)
+	if err := errors.Join(errs[0], errs[1]); err != nil {
+		return clone.Point{}, err
+	}
+	return t.Settle(found)
 }
 
 // stopTime bounds a clean shutdown: it writes every dirty page.

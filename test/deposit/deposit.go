@@ -88,7 +88,7 @@ func (b Backup) Put(t testing.TB, r *repository.Repository) backup.Manifest {
 // manifest fills in what every manifest has.
 func (b Backup) manifest() backup.Manifest {
 	m := b.Manifest
-	m.SchemaVersion, m.Tool = backup.SchemaVersion, "none"
+	m.SchemaVersion, m.Tool = 1, "none"
 	fill(&m.Kind, backup.Full)
 	fill(&m.Driver, "mariadb-backup")
 	fill(&m.Flavor, "mysql")

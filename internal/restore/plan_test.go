@@ -1,0 +1,147 @@
+package restore
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/archive"
+	"github.com/lifeboat-db/lifeboat/internal/backup"
+	"github.com/lifeboat-db/lifeboat/internal/backup/clone"
+	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
+)
+
+const source = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
+
+var day = time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
+
+func gtids(last int) string { return fmt.Sprintf("%s:1-%d", source, last) }
+
+// logOf is a server's log of n files, each with ten transactions in 1,000 bytes;
+// of the last one only some bytes are there.
+func logOf(server string, n int, last int64) (l archive.Log) {
+	l.Server = server
+	for i := range n {
+		before := gtids(10 * i)
+		if i == 0 {
+			before = ""
+		}
+		f := archive.File{Closed: i < n-1}
+		f.Summary = archive.Summary{Server: server, File: fmt.Sprintf("bin.%06d", i+1), ID: "x", Flavor: "mysql", Begun: day, Start: 4, End: 1004,
+			Previous: &before, Transactions: 10, GTIDs: fmt.Sprintf("%s:%d-%d", source, 10*i+1, 10*i+10),
+			First: day.Add(time.Duration(i) * time.Hour), Last: day.Add(time.Duration(i)*time.Hour + 59*time.Minute)}
+		if f.Closed {
+			f.Next = fmt.Sprintf("bin.%06d", i+2)
+		} else {
+			f.End = last
+		}
+		l.Files = append(l.Files, f)
+	}
+	return l
+}
+
+// cloneOf is a backup of a point between two, each FILE:OFFSET of logOf.
+func cloneOf(id string, file int, offset int64, untilFile int, untilOffset int64, byPosition bool) backup.Manifest {
+	count := func(file int, offset int64) string { return gtids(10*(file-1) + int(offset/100)) }
+	return backup.Manifest{ID: id, Kind: backup.Full, Driver: backup.Clone, Flavor: "mysql", Server: "a", Finished: day.Add(time.Duration(file) * time.Hour),
+		File: fmt.Sprintf("bin.%06d", file), Offset: offset, GTIDs: count(file, offset), Inexact: true,
+		Until: &backup.Until{File: fmt.Sprintf("bin.%06d", untilFile), Offset: untilOffset, GTIDs: count(untilFile, untilOffset), ByPosition: byPosition}}
+}
+
+// A backup of which only two ends are known is taken if every state between
+// them leads to the stop, and else the one before it.
+func TestBetween(t *testing.T) {
+	old := cloneOf("20261125T000000Z-000001", 1, 500, 1, 500, false)
+	recent := cloneOf("20261125T020000Z-000002", 2, 900, 3, 200, false)
+	anonymous := cloneOf("20261125T020000Z-000003", 2, 900, 3, 200, true)
+	first := recent
+	first.Until = nil // of version 1
+	for _, c := range []struct {
+		name, until string
+		backup      backup.Manifest
+		last        int64 // of the log's third file
+		want        string
+	}{
+		{"everything", "", recent, 900, "recent"},
+		{"the log ends between", "", recent, 150, "old"},
+		{"the log ends before", "", recent, 4, "old"},
+		{"a position behind", "bin.000003:200", recent, 900, "recent"},
+		{"a position between", "bin.000003:150", recent, 900, "old"},
+		{"a position between, in the first file", "bin.000002:950", recent, 900, "old"},
+		{"a position before", "bin.000002:100", recent, 900, "old"},
+		{"a file before", "bin.000001:900", recent, 900, "old"},
+		{"before all", "bin.000001:100", recent, 900, ""},
+		{"GTIDs behind", "gtid:" + gtids(23), recent, 900, "recent"},
+		{"GTIDs between", "gtid:" + gtids(20), recent, 900, "old"},
+		{"GTIDs before", "gtid:" + gtids(10), recent, 900, "old"},
+		{"GTIDs before all", "gtid:" + gtids(2), recent, 900, ""},
+		{"by position, GTIDs say nothing", "gtid:" + gtids(23), anonymous, 900, "recent"},
+		{"by position, between", "bin.000003:150", anonymous, 900, "old"},
+		{"version 1, between", "bin.000003:150", first, 900, "recent"}, // nobody knows
+		{"version 1, before", "bin.000002:100", first, 900, "old"},
+	} {
+		p, err := MakePlan(Inventory{Backups: []backup.Manifest{old, c.backup}, Logs: []archive.Log{logOf("a", 3, c.last)}}, Request{Until: c.until})
+		got := ""
+		switch {
+		case err != nil && fault.ClassOf(err) != fault.Gap:
+			t.Errorf("%s: %v", c.name, err)
+		case err == nil && p.BackupIDs[0] == old.ID:
+			got = "old"
+		case err == nil:
+			got = "recent"
+		}
+		if got != c.want {
+			t.Errorf("%s: it takes %q, want %q (%v)", c.name, got, c.want, err)
+		}
+	}
+}
+
+// Another server's log need not reach as far: GTIDs that were about to be
+// committed may never have been.
+func TestReachOfAnother(t *testing.T) {
+	m := cloneOf("20261125T020000Z-000002", 2, 900, 3, 200, false)
+	for until, warned := range map[string]bool{gtids(22): false, gtids(31): true} {
+		m.Until.GTIDs = until
+		p, err := MakePlan(Inventory{Backups: []backup.Manifest{m}, Logs: []archive.Log{logOf("b", 3, 1004)}}, Request{})
+		if err != nil || strings.Contains(strings.Join(p.Warnings, " "), "lacks") != warned {
+			t.Errorf("until %s: %v %v", until, p, err)
+		}
+	}
+}
+
+// What a server has found counts if it lies between the two ends.
+func TestSettle(t *testing.T) {
+	found := func(file int, offset int64, last int) clone.Point {
+		set, err := gtid.ParseSet(gtid.MySQL, gtids(last))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return clone.Point{Position: binlog.Position{File: fmt.Sprintf("bin.%06d", file), Offset: offset}, GTIDs: set}
+	}
+	for _, c := range []struct {
+		byPosition bool
+		found      clone.Point
+		want       string
+	}{
+		{false, found(3, 100, 21), " " + gtids(21)},
+		{false, found(1, 4, 21), " " + gtids(21)}, // too early, as with DDL beside
+		{false, found(3, 100, 18), "error"},
+		{false, found(3, 100, 23), "error"},
+		{true, found(3, 100, 99), "bin.000003:100 "},
+		{true, found(2, 899, 21), "error"},
+		{true, found(3, 201, 21), "error"},
+	} {
+		m := cloneOf("20261125T020000Z-000002", 2, 900, 3, 200, c.byPosition)
+		at, err := settle(stateOf(m), *m.Until, c.found)
+		got := "error"
+		if err == nil {
+			got = strings.TrimPrefix(at.Position.String()+" "+at.GTIDs.String(), ":0")
+		}
+		if got != c.want {
+			t.Errorf("%v, found %s: %q, want %q (%v)", c.byPosition, c.found.Position, got, c.want, err)
+		}
+	}
+}
