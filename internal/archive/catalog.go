@@ -128,13 +128,23 @@ func list(ctx context.Context, r *repository.Repository, set, prefix string) (fo
 	return found, nil
 }
 
+// bare is a file of which nothing is known but its name.
+func (p place) bare() Summary {
+	return Summary{Server: p.server, File: p.file, ID: p.id, Start: firstOffset, End: firstOffset, Boundary: firstOffset}
+}
+
 // look finds out what the objects of a file hold.
 func (l *listed) look(ctx context.Context, r *repository.Repository) (File, error) {
-	slices.SortFunc(l.segments, func(a, b Segment) int { return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(b.End, a.End)) })
-	f := File{Segments: l.segments, Stored: l.stored,
-		Summary: Summary{Server: l.server, File: l.file, ID: l.id, Start: firstOffset, End: firstOffset, Boundary: firstOffset}}
-	chain := Chain(l.segments)
-	end := int64(firstOffset)
+	return l.lookBehind(ctx, r, l.bare())
+}
+
+// lookBehind is look where what is stored up to known.End is known already: only
+// headers of what lies behind it are read.
+func (l *listed) lookBehind(ctx context.Context, r *repository.Repository, known Summary) (File, error) {
+	slices.SortFunc(l.segments, byStart)
+	f := File{Segments: l.segments, Stored: l.stored, Summary: known}
+	chain := chainFrom(l.segments, known.End)
+	end := known.End
 	if len(chain) > 0 {
 		end = chain[len(chain)-1].End
 	}
@@ -160,16 +170,24 @@ func (l *listed) look(ctx context.Context, r *repository.Repository) (File, erro
 	return f, nil
 }
 
+func byStart(a, b Segment) int {
+	return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(b.End, a.End))
+}
+
 // Chain picks the segments that hold a file's bytes from its beginning on, up
 // to the first hole, as few as it takes. Each begins where the one before it
 // ends, or before that.
-func Chain(segments []Segment) (chain []Segment) {
-	end := int64(firstOffset)
-	for {
+func Chain(segments []Segment) []Segment { return chainFrom(segments, firstOffset) }
+
+// chainFrom is Chain for the bytes from an offset on. A file that was written to
+// for a day has tens of thousands of segments: each is looked at once.
+func chainFrom(segments []Segment, end int64) (chain []Segment) {
+	sorted := slices.SortedStableFunc(slices.Values(segments), byStart)
+	for i := 0; ; {
 		best := Segment{End: end}
-		for _, s := range segments {
-			if s.Start <= end && s.End > best.End {
-				best = s
+		for ; i < len(sorted) && sorted[i].Start <= end; i++ {
+			if sorted[i].End > best.End {
+				best = sorted[i]
 			}
 		}
 		if best.End == end {
@@ -252,14 +270,7 @@ func arrange(files []File) (logs []Log) {
 // the files but which of them the server writes now.
 func order(files []File) (out []File) {
 	slices.SortStableFunc(files, func(a, b File) int { return cmp.Compare(binlog.Number(a.File), binlog.Number(b.File)) })
-	next := make([]int, len(files))
-	linked := make([]bool, len(files))
-	for i := range files {
-		next[i] = successor(files, i, linked)
-		if next[i] >= 0 {
-			linked[next[i]] = true
-		}
-	}
+	next, linked := links(files)
 	type run struct {
 		files []File
 		last  time.Time
@@ -285,22 +296,41 @@ func order(files []File) (out []File) {
 	return out
 }
 
-// successor finds the file that goes on where file i ended: of that name, of
-// those the one that names the transactions before it, else the first that was
-// begun later. -1: there is none.
-func successor(files []File, i int, taken []bool) int {
-	if !files[i].Closed {
-		return -1
+// links finds the successor of each file, -1 if there is none, and says which
+// files are one. Those that go on exactly come first: they are not taken by
+// another file that has lost its own.
+func links(files []File) (next []int, linked []bool) {
+	next, linked = make([]int, len(files)), make([]bool, len(files))
+	for i := range next {
+		next[i] = -1
 	}
+	for _, exact := range []bool{true, false} {
+		for i := range files {
+			if next[i] >= 0 || !files[i].Closed {
+				continue
+			}
+			if next[i] = successor(files, i, linked, exact); next[i] >= 0 {
+				linked[next[i]] = true
+			}
+		}
+	}
+	return next, linked
+}
+
+// successor finds the file that goes on where file i ended: of those of its name
+// the one that names the transactions before it, or, if it need not be exact,
+// the first that was begun later. -1: there is none.
+func successor(files []File, i int, taken []bool, exact bool) int {
 	found := -1
 	for j, f := range files {
 		if f.File != files[i].Next || taken[j] || j == i || binlog.Number(f.File) <= binlog.Number(files[i].File) && binlog.Base(f.File) == binlog.Base(files[i].File) {
 			continue
 		}
-		if continues(files[i].Summary, f.Summary) == nil {
-			return j
+		earlier := f.Begun.Before(files[i].Begun) // the names have begun anew, or the clock was set back
+		if exact && continues(files[i].Summary, f.Summary) != nil || !exact && earlier {
+			continue
 		}
-		if found < 0 || f.Begun.Before(files[found].Begun) && !f.Begun.Before(files[i].Begun) {
+		if found < 0 || !earlier && (files[found].Begun.Before(files[i].Begun) || f.Begun.Before(files[found].Begun)) {
 			found = j
 		}
 	}

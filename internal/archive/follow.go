@@ -89,9 +89,10 @@ func Follow(ctx context.Context, o Options) error {
 	wait := o.MaxWait / 64
 	var other otherFile
 	var lost *unstored
+	var end tail
 	for {
 		began := time.Now()
-		f := &follower{Options: o, other: other.id}
+		f := &follower{Options: o, other: other.id, tail: &end}
 		err := f.once(ctx)
 		if e := (*otherFile)(nil); errors.As(err, &e) {
 			other = *e
@@ -136,6 +137,7 @@ type follower struct {
 	Options
 	server string
 	other  string // ID of an archived file that the server's is not
+	tail   *tail
 
 	mu      sync.Mutex // of builder: the stream fills it, the clock empties it
 	builder builder
@@ -157,18 +159,38 @@ func (f *follower) once(ctx context.Context) error {
 		return err
 	}
 	f.server = source.Server
-	log, err := LoadServer(ctx, f.Repository, f.Set, source.Server)
+	from, err := f.start(ctx, source)
 	if err != nil {
 		return err
-	}
-	from, alarm := start(log, source.files, f.other)
-	if alarm != "" {
-		f.alarm(log.tip().String(), alarm)
 	}
 	if from.at.File == "" {
 		return errors.New("archive: the server has no binary log: log_bin is off, or there is no file yet")
 	}
 	return f.follow(ctx, from)
+}
+
+// start finds out where to go on. What is an alarm by the log's end is one only
+// if the whole log agrees, and the server, asked after that was read: another
+// archive may have stored a file that the server had not begun before.
+func (f *follower) start(ctx context.Context, s Source) (from resume, err error) {
+	log, err := f.tail.load(ctx, f.Repository, f.Set, s.Server)
+	if err != nil {
+		return from, err
+	}
+	from, alarm := start(log, s.files, f.other)
+	if alarm == "" {
+		return from, nil
+	}
+	if log, err = f.tail.loadAll(ctx, f.Repository, f.Set, s.Server); err != nil {
+		return from, err
+	}
+	if s, err = Ask(ctx, f.DSN); err != nil {
+		return from, err
+	}
+	if from, alarm = start(log, s.files, f.other); alarm != "" {
+		f.alarm(log.tip().String(), alarm)
+	}
+	return from, nil
 }
 
 // follow receives and stores until one of them fails or the context ends. What
@@ -373,6 +395,7 @@ func (f *follower) put(ctx context.Context, b batch) error {
 			return err
 		}
 		f.recycle(b.data)
+		f.tail.stored(b.Summary)
 		if f.Listener.Stored != nil {
 			f.Listener.Stored(b.Summary, size)
 		}
@@ -384,6 +407,7 @@ func (f *follower) put(ctx context.Context, b batch) error {
 	if _, _, err := f.Repository.Put(ctx, b.whole.dir(f.Set)+"/closed", kindClosed, *b.whole, nil); err != nil {
 		return err
 	}
+	f.tail.closed(*b.whole)
 	if f.Listener.Closed != nil {
 		f.Listener.Closed(*b.whole)
 	}

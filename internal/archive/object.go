@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -87,7 +86,7 @@ func Assemble(objects []Object) ([]Log, error) {
 
 // assemble makes one file of its objects.
 func assemble(key place, objects []Object) (File, error) {
-	f := File{Summary: Summary{Server: key.server, File: key.file, ID: key.id, Start: firstOffset, End: firstOffset, Boundary: firstOffset}}
+	f := File{Summary: key.bare()}
 	said := map[string]Summary{}
 	for _, o := range objects {
 		f.Stored += o.Size
@@ -96,7 +95,7 @@ func assemble(key place, objects []Object) (File, error) {
 			said[o.Name] = o.Summary
 		}
 	}
-	slices.SortFunc(f.Segments, func(a, b Segment) int { return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(b.End, a.End)) })
+	slices.SortFunc(f.Segments, byStart)
 	for _, s := range Chain(f.Segments) {
 		if said[s.Name].Flavor == "" {
 			f.End = s.End
