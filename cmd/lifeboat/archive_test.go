@@ -46,16 +46,19 @@ func newSite(t *testing.T, d server.Distribution) *site {
 }
 
 // accountOfDocs are the statements that docs/archive.md has for the account.
-func accountOfDocs(t *testing.T) []string {
+func accountOfDocs(t *testing.T) []string { return statementsOfDocs(t, "run") }
+
+// statementsOfDocs are those below a mark.
+func statementsOfDocs(t *testing.T, mark string) []string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/archive.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, block, ok := strings.Cut(string(text), "<!-- run by cmd/lifeboat -->\n```sql\n")
+	_, block, ok := strings.Cut(string(text), "<!-- "+mark+" by cmd/lifeboat -->\n```sql\n")
 	block, _, _ = strings.Cut(block, "\n```")
 	if !ok {
-		t.Fatal("docs/archive.md has no statements")
+		t.Fatalf("docs/archive.md has no statements to %s", mark)
 	}
 	return strings.Split(strings.Replace(block, "…", quoted(password), 1), "\n")
 }
@@ -379,4 +382,58 @@ func TestUnit(t *testing.T) {
 	_, line, _ := strings.Cut(string(text), "\nExecStart=/usr/bin/lifeboat ")
 	line, _, _ = strings.Cut(line, "\n")
 	lifeboat(t, 2, strings.Fields(line), "set: it is missing")
+}
+
+// With hold the account that docs/archive.md names is enough, and one that lacks
+// a privilege is told which; logs that are archived go.
+func TestArchiveHold(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+		s := newSite(t, d)
+		lifeboat(t, 0, s.args("repository", "create"))
+		first := s.start()
+		s.traffic(10)
+		s.caughtUp()
+		first.signal(syscall.SIGTERM)
+		first.ends(0)
+		grants := map[server.Flavor]string{server.MySQL: "hold, MySQL: run", server.MariaDB: "hold, MariaDB: run"}
+		hold := []string{"--archive-purge", "hold", "--archive-keep", "0s",
+			// The same server under another name is one more to be asked what it needs.
+			"--server2-dsn", fmt.Sprintf("@unix(%s)/", s.i.Socket()), "--server2-defaults-file", file(t, "db2.cnf", "[client]\nuser=lifeboat\npassword="+password+"\n")}
+		for _, grant := range statementsOfDocs(t, grants[d.Flavor]) {
+			privilege, _, _ := strings.Cut(strings.TrimPrefix(grant, "GRANT "), " ON ")
+			run := s.start(hold...)
+			if line := run.says("logs are held"); !strings.Contains(line, "the account needs") || !strings.Contains(line, privilege) {
+				t.Errorf("%s is missing, and it says %s", privilege, line)
+			}
+			run.signal(syscall.SIGTERM)
+			run.ends(0)
+			s.exec(grant)
+		}
+		run := s.start(hold...)
+		run.says("msg=purged")
+		run.signal(syscall.SIGTERM)
+		run.ends(0)
+		if logs, err := s.i.BinaryLogs(t.Context()); err != nil || len(logs) != 1 {
+			t.Errorf("the server has %v, %v", logs, err)
+		}
+		s.status(0)
+	})
+}
+
+// That a server removes its logs itself is told where hold promises otherwise,
+// and where it does so very early.
+func TestArchiveExpiryWarning(t *testing.T) {
+	s := newSite(t, servertest.All(t)[0])
+	lifeboat(t, 0, s.args("repository", "create"))
+	s.exec("SET GLOBAL binlog_expire_logs_seconds = 864000")
+	if r := lifeboat(t, 0, s.args("archive", "status")); strings.Contains(r.out, "WARNING") {
+		t.Errorf("ten days are a reason to warn: %s", r.out)
+	}
+	lifeboat(t, 0, s.args("archive", "status", "--archive-purge", "hold"), "WARNING, server db1: the server removes its logs itself", "240 h")
+	s.exec("SET GLOBAL binlog_expire_logs_seconds = 3600")
+	lifeboat(t, 0, s.args("archive", "status"), "WARNING, server db1: the server removes its logs", "1 h")
+	run := s.start()
+	run.says("level=WARN msg=expiry")
+	run.signal(syscall.SIGTERM)
+	run.ends(0)
 }

@@ -76,9 +76,6 @@ func newLog(out io.Writer, asJSON bool) *slog.Logger {
 }
 
 func runArchive(ctx context.Context, c *config.Loaded, log *slog.Logger) (err error) {
-	if c.Archive.Purge == config.PurgeHold {
-		return fault.Usagef("%s: archive.purge: %s is not there in this version: let the server remove its logs by its own settings", c.Origin("archive.purge"), c.Archive.Purge)
-	}
 	o, err := runOptions(c)
 	if err != nil {
 		return err
@@ -87,6 +84,11 @@ func runArchive(ctx context.Context, c *config.Loaded, log *slog.Logger) (err er
 	shown, logged, told := metrics.NewArchive(registry), ui.ArchiveLog(log), newNotifier(len(o.Servers)*len(o.Places))
 	o.Listen = func(server, place string) archive.Listener {
 		return archive.Both(archive.Both(shown.Listen(server, place), logged(server, place)), told.listen())
+	}
+	kept := ui.KeptLog(log)
+	o.Kept = func(server string, k archive.Kept) {
+		shown.Kept(server, k)
+		kept(server, k)
 	}
 	if c.Archive.Metrics != "" {
 		at, stop, err := metrics.Serve(ctx, c.Archive.Metrics, registry)
@@ -104,7 +106,8 @@ func runArchive(ctx context.Context, c *config.Loaded, log *slog.Logger) (err er
 
 // runOptions are those of the configuration.
 func runOptions(c *config.Loaded) (archive.RunOptions, error) {
-	o := archive.RunOptions{Set: c.Set, Flush: c.Archive.Flush, SegmentBytes: int(c.Archive.Segment), MaxWait: c.Archive.MaxWait}
+	o := archive.RunOptions{Set: c.Set, Flush: c.Archive.Flush, SegmentBytes: int(c.Archive.Segment), MaxWait: c.Archive.MaxWait,
+		Hold: c.Archive.Purge == config.PurgeHold, Keep: c.Archive.Keep}
 	for _, s := range c.Servers {
 		dsn, err := s.Source()
 		if err != nil {
@@ -178,7 +181,7 @@ server that does not answer is no failure: that is what the archive is for.
 			return showArchive(cmd.Context(), loaded, asJSON, cmd.OutOrStdout())
 		},
 	}
-	flags = config.AddFlags(cmd.Flags(), "set", "servers", "repositories")
+	flags = config.AddFlags(cmd.Flags(), "set", "servers", "repositories", "archive")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write one JSON object to standard output")
 	return cmd
 }
@@ -188,7 +191,7 @@ func showArchive(ctx context.Context, c *config.Loaded, asJSON bool, out io.Writ
 	if err != nil {
 		return err
 	}
-	s := archive.Look(ctx, c.Set, o.Servers, o.Places)
+	s := archive.Look(ctx, c.Set, o.Servers, o.Places, o.Hold)
 	if ctx.Err() != nil {
 		return fmt.Errorf("archive: %w", ctx.Err())
 	}

@@ -26,6 +26,8 @@ type world struct {
 	dir  string
 	repo *repository.Repository
 
+	every time.Duration // RunOptions.HoldEvery
+
 	mu     sync.Mutex
 	alarms []archive.Alarm
 }

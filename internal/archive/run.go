@@ -40,6 +40,16 @@ type RunOptions struct {
 	// Listen gives each pair of a server and a place, by their names, its
 	// Listener. Nil: nobody listens.
 	Listen func(server, place string) Listener
+	// Hold: files go from the servers by us, and only when they are whole in
+	// every place for Keep at least. Else the servers remove them as they are
+	// set up.
+	Hold bool
+	Keep time.Duration
+	// Kept is told for each server how it stands with its files, now and then;
+	// may be nil. HoldEvery is how often; zero: a minute.
+	Kept      func(server string, k Kept)
+	HoldEvery time.Duration
+
 	// Watch is how often each server is asked where its log ends, for
 	// Listener.ServerAt. Zero: a second.
 	Watch time.Duration
@@ -57,6 +67,7 @@ func Run(asked context.Context, o RunOptions) error {
 	}
 	o.Watch = cmp.Or(o.Watch, defaultWatch)
 	o.MaxWait = cmp.Or(o.MaxWait, defaultMaxWait)
+	o.HoldEvery = cmp.Or(o.HoldEvery, holdEvery)
 	if o.Listen == nil {
 		o.Listen = func(string, string) Listener { return Listener{} }
 	}
@@ -160,6 +171,8 @@ func (r *runner) server(ctx context.Context, i int) {
 		listeners[k] = r.Listen(s.Name, p.Name)
 		r.all.Go(func() { r.errs[i*len(r.Places)+k] = r.pair(ctx, s, k, listeners[k]) })
 	}
+	k := &keeper{runner: r, server: s}
+	r.all.Go(func() { k.run(ctx) })
 	r.all.Go(func() {
 		watch(ctx, s.DSN, r.Watch, func(at binlog.Position) {
 			for _, l := range listeners {

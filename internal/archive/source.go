@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
@@ -22,6 +23,7 @@ type Source struct {
 	Server string          // under which its log is kept
 	End    binlog.Position // the zero Position: it has no log
 	files  []sourceFile    // in their order
+	expiry expiry
 }
 
 // askTime bounds Ask: the server opens each of its files to tell the sizes.
@@ -34,6 +36,9 @@ func Ask(ctx context.Context, dsn string) (s Source, err error) {
 	err = withServer(ctx, dsn, func(db *sql.DB, who dbconn.Server) error {
 		if s.Server, err = dbconn.ServerName(ctx, db, who); err != nil {
 			return fmt.Errorf("archive: %w", err)
+		}
+		if s.expiry, err = askExpiry(ctx, db); err != nil {
+			return err
 		}
 		s.files, err = files(ctx, db)
 		return err
@@ -58,6 +63,7 @@ func files(ctx context.Context, db *sql.DB) (list []sourceFile, err error) {
 	if err != nil {
 		return nil, err
 	}
+	encrypted := slices.Index(columns, "Encrypted")
 	for rows.Next() {
 		var f sourceFile
 		into := make([]any, len(columns))
@@ -68,10 +74,18 @@ func files(ctx context.Context, db *sql.DB) (list []sourceFile, err error) {
 		if err := rows.Scan(into...); err != nil {
 			return nil, err
 		}
+		if encrypted >= 0 && string(*into[encrypted].(*sql.RawBytes)) == "Yes" {
+			f.Size -= encryptionHeader
+		}
 		list = append(list, f)
 	}
 	return list, rows.Err()
 }
+
+// encryptionHeader is what a file of MySQL has before its first byte if it is
+// encrypted (MySQL 8.0 sql/rpl_log_encryption.h, Rpl_encryption_header): SHOW
+// BINARY LOGS counts it, the log's offsets do not.
+const encryptionHeader = 512
 
 // errNoBinaryLogging is ER_NO_BINARY_LOGGING of both vendors.
 const errNoBinaryLogging = 1381

@@ -30,7 +30,9 @@ type ServerStatus struct {
 	ID    string `json:"id,omitempty"`    // under which its log is kept
 	End   string `json:"end,omitempty"`   // FILE:OFFSET of its log
 	Error string `json:"error,omitempty"` // why it does not answer
-	files []sourceFile
+	// Warning is what is wrong with its own expiry of its log.
+	Warning string `json:"warning,omitempty"`
+	files   []sourceFile
 }
 
 // PlaceStatus is what a repository holds.
@@ -61,13 +63,13 @@ type LogStatus struct {
 }
 
 // Look asks all servers and reads all places, at once. What does not answer has
-// an Error in it.
-func Look(ctx context.Context, set string, servers []Server, places []Place) *Status {
+// an Error in it. hold is RunOptions.Hold.
+func Look(ctx context.Context, set string, servers []Server, places []Place, hold bool) *Status {
 	s := &Status{SchemaVersion: StatusVersion, Set: set, Servers: make([]ServerStatus, len(servers)), Repositories: make([]PlaceStatus, len(places))}
 	logs := make([][]Log, len(places))
 	var all sync.WaitGroup
 	for i, server := range servers {
-		all.Go(func() { s.Servers[i] = lookServer(ctx, server) })
+		all.Go(func() { s.Servers[i] = lookServer(ctx, server, hold) })
 	}
 	for i, place := range places {
 		all.Go(func() {
@@ -88,7 +90,7 @@ func Look(ctx context.Context, set string, servers []Server, places []Place) *St
 	return s
 }
 
-func lookServer(ctx context.Context, server Server) ServerStatus {
+func lookServer(ctx context.Context, server Server, hold bool) ServerStatus {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	s := ServerStatus{Name: server.Name}
@@ -97,7 +99,7 @@ func lookServer(ctx context.Context, server Server) ServerStatus {
 		s.Error = err.Error()
 		return s
 	}
-	s.ID, s.files = source.Server, source.files
+	s.ID, s.files, s.Warning = source.Server, source.files, source.expiry.warning(hold)
 	if !source.End.IsZero() {
 		s.End = source.End.String()
 	}

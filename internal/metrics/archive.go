@@ -31,17 +31,24 @@ type Archive struct {
 	connected, diskFull, lastCommit   *prometheus.GaugeVec
 	bytes, segments, alarms, failures *prometheus.CounterVec
 
+	// By server.
+	heldFiles, heldBytes, expires, stuck *prometheus.GaugeVec
+	purged                               *prometheus.CounterVec
+
 	registry prometheus.Registerer
 }
 
 // NewArchive makes the metrics.
 func NewArchive(registry prometheus.Registerer) *Archive {
 	labels := []string{"server", "repository"}
-	gauge := func(name, help string) *prometheus.GaugeVec {
+	gaugeBy := func(labels []string, name, help string) *prometheus.GaugeVec {
 		v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "lifeboat_archive_" + name, Help: help}, labels)
 		registry.MustRegister(v)
 		return v
 	}
+	gauge := func(name, help string) *prometheus.GaugeVec { return gaugeBy(labels, name, help) }
+	purged := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "lifeboat_archive_purged_files_total", Help: "Files removed from the server, by archive.purge: hold."}, labels[:1])
+	registry.MustRegister(purged)
 	counter := func(name, help string, more ...string) *prometheus.CounterVec {
 		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "lifeboat_archive_" + name, Help: help}, append(more, labels...))
 		registry.MustRegister(v)
@@ -56,6 +63,11 @@ func NewArchive(registry prometheus.Registerer) *Archive {
 		segments:   counter("segments_total", "Segments stored in the repository."),
 		alarms:     counter("alarms_total", "Parts of the log that can never be archived any more."),
 		failures:   counter("errors_total", "Failures after which it is tried again.", "kind"),
+		heldFiles:  gaugeBy(labels[:1], "held_files", "Files of its log that the server has, but for the one that it writes."),
+		heldBytes:  gaugeBy(labels[:1], "held_bytes", "Their bytes."),
+		expires:    gaugeBy(labels[:1], "expiry_warning", "1 while the server's own expiry of its log is wrong: archive status says what."),
+		stuck:      gaugeBy(labels[:1], "hold_failing", "1 while it cannot be known which files may go, or they cannot be removed: all stay."),
+		purged:     purged,
 	}
 }
 
@@ -83,10 +95,33 @@ func (a *Archive) Listen(server, repository string) archive.Listener {
 	for _, v := range []*prometheus.CounterVec{a.bytes, a.segments, a.alarms} {
 		v.WithLabelValues(server, repository).Add(0)
 	}
+	for _, v := range []*prometheus.GaugeVec{a.heldFiles, a.heldBytes, a.expires, a.stuck} {
+		v.WithLabelValues(server).Set(0)
+	}
+	a.purged.WithLabelValues(server).Add(0)
 	for _, kind := range kinds {
 		a.failures.WithLabelValues(kind, server, repository).Add(0)
 	}
 	return archive.Listener{Connected: p.hearConnected, Stored: p.hearStored, Alarm: p.hearAlarm, Waiting: p.hearWaiting, ServerAt: p.hearServer}
+}
+
+// Kept shows how it stands with a server's own files.
+func (a *Archive) Kept(server string, k archive.Kept) {
+	a.purged.WithLabelValues(server).Add(float64(k.Purged))
+	a.stuck.WithLabelValues(server).Set(flag(k.Err != nil))
+	if k.Err != nil {
+		return
+	}
+	a.heldFiles.WithLabelValues(server).Set(float64(k.Files))
+	a.heldBytes.WithLabelValues(server).Set(float64(k.Bytes))
+	a.expires.WithLabelValues(server).Set(flag(k.Warning != ""))
+}
+
+func flag(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 func (p *pair) seconds() float64 {

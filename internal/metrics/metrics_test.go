@@ -65,12 +65,16 @@ func TestArchive(t *testing.T) {
 		{func() { one.Waiting(errors.New("gone"), 0) }, `errors_total{kind="server",P} 1`},
 		{func() { one.Waiting(fmt.Errorf("x: %w", stream.ErrDenied), 0) }, `errors_total{kind="denied",P} 1`},
 		{func() { one.Waiting(fault.Errorf(fault.Storage, "x"), 0) }, `errors_total{kind="storage",P} 1`},
+		{func() {}, `held_files{S} 0;held_bytes{S} 0;expiry_warning{S} 0;hold_failing{S} 0;purged_files_total{S} 0`},
+		{func() { a.Kept("db1", archive.Kept{Files: 3, Bytes: 700, Purged: 2, Warning: "x"}) }, `held_files{S} 3;held_bytes{S} 700;expiry_warning{S} 1;purged_files_total{S} 2`},
+		{func() { a.Kept("db1", archive.Kept{Err: errors.New("gone")}) }, `held_files{S} 3;held_bytes{S} 700;expiry_warning{S} 1;hold_failing{S} 1`},
+		{func() { a.Kept("db1", archive.Kept{Files: 1}) }, `held_files{S} 1;held_bytes{S} 0;expiry_warning{S} 0;hold_failing{S} 0;purged_files_total{S} 2`},
 	}
 	for _, s := range steps {
 		s.do()
 		text := scraped(t, at)
 		for want := range strings.SplitSeq(s.want, ";") {
-			line := "lifeboat_archive_" + strings.Replace(want, "P", `repository="main",server="db1"`, 1)
+			line := "lifeboat_archive_" + strings.NewReplacer("P}", `repository="main",server="db1"}`, "S}", `server="db1"}`).Replace(want)
 			if !strings.Contains(text+"\n", line+"\n") {
 				t.Errorf("no %s in\n%s", line, text)
 			}

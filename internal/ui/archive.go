@@ -56,6 +56,36 @@ func (l *pairLog) waiting(err error, again time.Duration) {
 	}
 }
 
+// KeptLog makes lines of what becomes of the servers' own files: each reason
+// once until there is another one.
+func KeptLog(log *slog.Logger) func(server string, k archive.Kept) {
+	var mu sync.Mutex
+	last := map[string]string{} // by server and what it is about
+	return func(server string, k archive.Kept) {
+		mu.Lock()
+		defer mu.Unlock()
+		fresh := func(about, text string) bool {
+			key := about + " " + server
+			changed := last[key] != text
+			last[key] = text
+			return changed && text != ""
+		}
+		if fresh("warning", k.Warning) {
+			log.Warn("expiry", "server", server, "warning", k.Warning)
+		}
+		failed := ""
+		if k.Err != nil {
+			failed = k.Err.Error()
+		}
+		if fresh("failed", failed) {
+			log.Warn("logs are held, whatever is archived", "server", server, "error", failed)
+		}
+		if k.Purged > 0 {
+			log.Info("purged", "server", server, "files", k.Purged, "left", k.Files, "bytes", k.Bytes)
+		}
+	}
+}
+
 // ArchiveStatus is what is archived, for people.
 func ArchiveStatus(s *archive.Status) string {
 	var b strings.Builder
@@ -74,6 +104,9 @@ func ArchiveStatus(s *archive.Status) string {
 	for _, server := range s.Servers {
 		if server.Error != "" {
 			b.WriteString(wrap(server.Error, "Server "+printable(server.Name)+" does not answer: ", "  "))
+		}
+		if server.Warning != "" {
+			b.WriteString(wrap(server.Warning, "WARNING, server "+printable(server.Name)+": ", "  "))
 		}
 	}
 	return strings.TrimRight(b.String(), "\n") + "\n"

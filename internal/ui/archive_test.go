@@ -17,7 +17,7 @@ func TestArchiveStatus(t *testing.T) {
 	none, some, lag := int64(0), int64(1<<20), 75.0
 	first, last := at("2014-01-10T17:00:00Z"), at("2014-01-11T01:29:59Z")
 	s := &archive.Status{SchemaVersion: 1, Set: "orders",
-		Servers: []archive.ServerStatus{{Name: "db1", ID: "3e11fa47-71ca-11e1-9e33-c80aa9429562"}, {Name: "db3", Error: "archive: ask the server's version: dial tcp 10.0.0.3:3306: connect: connection refused"}},
+		Servers: []archive.ServerStatus{{Name: "db1", ID: "3e11fa47-71ca-11e1-9e33-c80aa9429562", Warning: "the server removes its logs when they are 1 h 00 min old: an outage of the archive that is longer loses some"}, {Name: "db3", Error: "archive: ask the server's version: dial tcp 10.0.0.3:3306: connect: connection refused"}},
 		Repositories: []archive.PlaceStatus{
 			{Name: "main", Logs: []archive.LogStatus{
 				{Server: "3e11fa47-71ca-11e1-9e33-c80aa9429562", Name: "db1", Files: 3, Bytes: 3 << 30, Stored: 1 << 30, First: first, Last: last,
@@ -48,12 +48,7 @@ func TestArchiveStatus(t *testing.T) {
 // A failure is one line, however often it happens again.
 func TestArchiveLog(t *testing.T) {
 	var out bytes.Buffer
-	l := ArchiveLog(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			return slog.Attr{}
-		}
-		return a
-	}})))("db1", "main")
+	l := ArchiveLog(timeless(&out))("db1", "main")
 	l.Connected("mariadb-7", binlog.Position{File: "bin.000001", Offset: 4})
 	for range 3 {
 		l.Waiting(errors.New("gone"), 1500*time.Millisecond)
@@ -71,5 +66,35 @@ level=ERROR msg="alarm: a part of the log can never be archived" server=db1 repo
 `
 	if got := out.String(); got != want {
 		t.Errorf("it is\n%swant\n%s", strings.TrimPrefix(got, "\n"), want)
+	}
+}
+
+// timeless is a log whose lines have no time.
+func timeless(out *bytes.Buffer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+}
+
+// What becomes of a server's files is told once for each reason.
+func TestKeptLog(t *testing.T) {
+	var out bytes.Buffer
+	tell := KeptLog(timeless(&out))
+	for range 2 {
+		tell("db1", archive.Kept{Files: 3, Warning: "too early"})
+		tell("db2", archive.Kept{Err: errors.New("denied")})
+	}
+	tell("db2", archive.Kept{Files: 1, Bytes: 700, Purged: 2})
+	tell("db2", archive.Kept{Err: errors.New("denied")})
+	want := `level=WARN msg=expiry server=db1 warning="too early"
+level=WARN msg="logs are held, whatever is archived" server=db2 error=denied
+level=INFO msg=purged server=db2 files=2 left=1 bytes=700
+level=WARN msg="logs are held, whatever is archived" server=db2 error=denied
+`
+	if got := out.String(); got != want {
+		t.Errorf("it is\n%swant\n%s", got, want)
 	}
 }
