@@ -34,6 +34,8 @@ type builder struct {
 	whole    Summary  // of the file, from its beginning or from what had been archived
 	ids, all gtid.Set // of pending, of whole
 	inFile   bool
+	before   *Summary // the file that ended before it, if that is known
+	apart    string   // why this one does not go on from there
 }
 
 // resume is where a file is taken up again.
@@ -41,13 +43,19 @@ type resume struct {
 	at    binlog.Position // a Boundary
 	skip  int64           // up to where its bytes are there
 	whole Summary         // what those hold
+
+	before *Summary // the file that ended before it, if that is known
+	close  bool     // nothing says yet that before has ended
 }
 
 // begin enters a file.
 func (b *builder) begin(file string, offset int64, from resume) error {
-	*b = builder{server: b.server, inFile: true, skip: offset, base: offset}
+	*b = builder{server: b.server, inFile: true, skip: offset, base: offset, before: b.before}
 	b.pending = Summary{Server: b.server, File: file, Start: offset, End: offset, Boundary: offset}
 	b.whole = b.pending
+	if from.at.File == file && from.at.Offset == offset && from.before != nil {
+		b.before = from.before
+	}
 	if from.at.File == file && from.at.Offset == offset && from.skip > 0 {
 		b.skip, b.whole = from.skip, from.whole
 		b.pending.Start, b.pending.End = from.skip, from.skip
@@ -123,6 +131,11 @@ func (b *builder) control(ev binlog.Event) error {
 	if b.pending.Start == firstOffset {
 		b.pending.Previous = &text
 	}
+	if b.before != nil {
+		if err := continues(*b.before, b.whole); err != nil {
+			b.apart = err.Error()
+		}
+	}
 	return nil
 }
 
@@ -185,6 +198,7 @@ func (b *builder) end(next string) []batch {
 	whole.Next, whole.GTIDs = next, b.all.String()
 	last := &out[len(out)-1]
 	last.Next, last.whole = next, &whole
-	b.inFile = false
+	before := whole // who stores the other one notes when
+	b.inFile, b.before = false, &before
 	return out
 }

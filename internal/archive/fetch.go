@@ -18,7 +18,8 @@ const magic = "\xfebin"
 
 // Fetch writes the archived bytes of a file, from its beginning to its first
 // hole or its end, as a binary log file of its own name into a directory, and
-// returns the path. Every segment is verified. A file of that name is replaced; it appears whole.
+// returns the path; see FetchedEnd. Every segment is verified. A file of that
+// name is replaced; it appears whole.
 func Fetch(ctx context.Context, r *repository.Repository, f File, dir string) (path string, err error) {
 	path = filepath.Join(dir, f.File)
 	tmp, err := os.CreateTemp(dir, ".fetch-*")
@@ -30,7 +31,9 @@ func Fetch(ctx context.Context, r *repository.Repository, f File, dir string) (p
 			_ = os.Remove(tmp.Name())
 		}
 	}()
-	err = f.write(ctx, r, tmp)
+	if err = f.write(ctx, r, tmp); err == nil {
+		err = tmp.Truncate(f.FetchedEnd())
+	}
 	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return "", fetchError(f, err)
 	}
@@ -38,6 +41,17 @@ func Fetch(ctx context.Context, r *repository.Repository, f File, dir string) (p
 		return "", fetchError(f, err)
 	}
 	return path, nil
+}
+
+// FetchedEnd is how long the file is that Fetch writes: up to End, but without
+// the part of a transaction that a server leaves when it dies while it writes
+// (MariaDB does; MySQL cuts it off). That it came to nothing is known by the
+// next file, whose head does not name it (Apart); that takes GTIDs.
+func (f File) FetchedEnd() int64 {
+	if reach, err := f.Reach(); err == nil && reach != "" && f.Closed && f.Boundary < f.End {
+		return f.Boundary
+	}
+	return f.End
 }
 
 func fetchError(f File, err error) error {

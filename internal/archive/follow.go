@@ -88,14 +88,18 @@ func Follow(ctx context.Context, o Options) error {
 	}
 	wait := o.MaxWait / 64
 	var other otherFile
+	var torn tornFile
 	var lost *unstored
 	var end tail
 	for {
 		began := time.Now()
-		f := &follower{Options: o, other: other.id, tail: &end}
+		f := &follower{Options: o, other: other.id, torn: torn.at, tail: &end}
 		err := f.once(ctx)
 		if e := (*otherFile)(nil); errors.As(err, &e) {
 			other = *e
+		}
+		if e := (*tornFile)(nil); errors.As(err, &e) {
+			torn = *e
 		}
 		if !errors.As(err, &lost) && f.batches != nil { // it was received again, and stored
 			lost = nil
@@ -137,6 +141,7 @@ type follower struct {
 	Options
 	server string
 	other  string // ID of an archived file that the server's is not
+	torn   binlog.Position
 	tail   *tail
 
 	mu      sync.Mutex // of builder: the stream fills it, the clock empties it
@@ -153,6 +158,14 @@ func (e *otherFile) Error() string {
 	return fmt.Sprintf("archive: the server's %s is another file than the archived one", e.name)
 }
 
+// tornFile ends a connection: the server has no whole event there.
+type tornFile struct {
+	at binlog.Position
+	error
+}
+
+func (e *tornFile) Unwrap() error { return e.error }
+
 func (f *follower) once(ctx context.Context) error {
 	source, err := Ask(ctx, f.DSN)
 	if err != nil {
@@ -166,6 +179,11 @@ func (f *follower) once(ctx context.Context) error {
 	if from.at.File == "" {
 		return errors.New("archive: the server has no binary log: log_bin is off, or there is no file yet")
 	}
+	if from.close {
+		if err := f.put(ctx, batch{Summary: *from.before, whole: from.before}); err != nil {
+			return err
+		}
+	}
 	return f.follow(ctx, from)
 }
 
@@ -177,7 +195,7 @@ func (f *follower) start(ctx context.Context, s Source) (from resume, err error)
 	if err != nil {
 		return from, err
 	}
-	from, alarm := start(log, s.files, f.other)
+	from, alarm := start(log, s.files, f.other, f.torn)
 	if alarm == "" {
 		return from, nil
 	}
@@ -187,7 +205,7 @@ func (f *follower) start(ctx context.Context, s Source) (from resume, err error)
 	if s, err = Ask(ctx, f.DSN); err != nil {
 		return from, err
 	}
-	if from, alarm = start(log, s.files, f.other); alarm != "" {
+	if from, alarm = start(log, s.files, f.other, f.torn); alarm != "" {
 		f.alarm(log.tip().String(), alarm)
 	}
 	return from, nil
@@ -279,6 +297,9 @@ func (f *follower) receive(storing context.Context, s *stream.Stream, from resum
 	f.builder.server = f.server
 	for storing.Err() == nil {
 		p, err := s.Next()
+		if errors.Is(err, stream.ErrTorn) {
+			return &tornFile{s.At(), err}
+		}
 		if err != nil {
 			return err
 		}
@@ -315,6 +336,10 @@ func (f *follower) take(s *stream.Stream, p stream.Piece, from resume) (out []ba
 	}
 	if err := b.add(p); err != nil {
 		return nil, err
+	}
+	if b.apart != "" {
+		f.alarm(binlog.Position{File: b.before.File, Offset: b.before.End}.String(), b.apart)
+		b.apart = ""
 	}
 	if first {
 		f.since = time.Now()

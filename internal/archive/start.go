@@ -10,8 +10,8 @@ import (
 // start decides where a server's log is taken up. A reason to alarm people, if
 // there is one, is that something can never be archived any more. other is the
 // ID of an archived file of which the server has said that its own file of that
-// name is another one. It is pure.
-func start(l Log, files []sourceFile, other string) (from resume, alarm string) {
+// name is another one, torn a place at which it has no whole event. It is pure.
+func start(l Log, files []sourceFile, other string, torn binlog.Position) (from resume, alarm string) {
 	if len(files) == 0 {
 		return resume{}, ""
 	}
@@ -25,7 +25,7 @@ func start(l Log, files []sourceFile, other string) (from resume, alarm string) 
 	tip := l.Files[len(l.Files)-1]
 	if tip.Closed {
 		if i := has(tip.Next); i >= 0 {
-			return resume{at: binlog.Position{File: tip.Next, Offset: firstOffset}}, ""
+			return resume{at: binlog.Position{File: tip.Next, Offset: firstOffset}, before: &tip.Summary}, ""
 		}
 		return first, fmt.Sprintf("the server does not have %s any more, which comes next: it begins at %s", tip.Next, files[0].Name)
 	}
@@ -44,6 +44,13 @@ func start(l Log, files []sourceFile, other string) (from resume, alarm string) 
 				fmt.Sprintf("the server's %s has %d bytes, the archived one %d: it has forgotten transactions, or its log was reset", tip.File, files[i].Size, tip.End)
 		}
 		return first, fmt.Sprintf("the server's %s has %d bytes, the archived one %d: its log was reset", tip.File, files[i].Size, tip.End)
+	}
+	// A server that died leaves half an event (MariaDB does not cut it off), and
+	// goes on in the next file, whose head says whether anything is missing.
+	if torn == l.tip() && i+1 < len(files) {
+		whole := tip.Summary
+		whole.Next = files[i+1].Name
+		return resume{at: binlog.Position{File: whole.Next, Offset: firstOffset}, before: &whole, close: true}, ""
 	}
 	return resume{at: binlog.Position{File: tip.File, Offset: tip.Boundary}, skip: tip.End, whole: tip.Summary}, ""
 }

@@ -38,7 +38,7 @@ type Standing struct {
 // to be read first: a file that has come since is no alarm.
 func (s Source) Standing(l Log) Standing {
 	st := Standing{Tip: l.tip(), Gaps: len(l.Gaps())}
-	_, st.Alarm = start(l, s.files, "")
+	_, st.Alarm = start(l, s.files, "", binlog.Position{})
 	st.Behind = behindBytes(st.Tip, s.files)
 	return st
 }

@@ -306,7 +306,7 @@ func (r *runner) bring() (err error) {
 func (r *runner) fetch(ctx context.Context, leg *Leg) error {
 	for _, f := range leg.Files {
 		path := filepath.Join(r.w.log(), f.File)
-		if info, err := os.Stat(path); err == nil && info.Size() == f.End {
+		if info, err := os.Stat(path); err == nil && info.Size() == f.FetchedEnd() {
 			continue
 		}
 		if _, err := archive.Fetch(ctx, r.Repository, f, r.w.log()); err != nil {

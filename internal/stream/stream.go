@@ -76,6 +76,9 @@ var (
 	ErrPurged = errors.New("the source does not have this file any more")
 	// ErrPosition says that the source's file is shorter, or another one.
 	ErrPosition = errors.New("the source's file does not have this position")
+	// ErrTorn says that the source finds no whole event there: its file is
+	// damaged, or ends in a part of one since it died.
+	ErrTorn = errors.New("the source's file has no whole event there")
 	// ErrDenied says that the account may not read the log.
 	ErrDenied = errors.New("the account may not read the binary log")
 )
@@ -101,6 +104,9 @@ func Open(ctx context.Context, o Options) (*Stream, error) {
 	}
 	return &Stream{wire: w, walk: walker{want: o.From}}, nil
 }
+
+// At is where the next event begins, or where the stream was asked to begin.
+func (s *Stream) At() binlog.Position { return s.walk.at() }
 
 // Close ends the connection; a Next that waits returns with an error.
 func (s *Stream) Close() error { return s.wire.close() }

@@ -165,6 +165,9 @@ func fatal(text string) error {
 		"Could not open log file":            ErrPurged,
 		"impossible position":                ErrPosition,
 		"position > file size":               ErrPosition,
+		"truncated in the middle of event":   ErrTorn,
+		"bogus data in log event":            ErrTorn,
+		"did not pass":                       ErrTorn, // a checksum
 	} {
 		if strings.Contains(text, part) {
 			return sentinel

@@ -1,0 +1,12 @@
+//go:build !long
+
+package storage_test
+
+// How much a plain test run does.
+const (
+	pairs   = 2 // rounds of two archivers at once, for each server
+	halves  = 1 // crashes that leave half an event, for each server
+	crashes = 8 // acknowledged segments at which the power is cut
+	kills   = 3 // kill -9 of the archiver, for each kind of place
+	long    = false
+)

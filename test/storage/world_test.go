@@ -1,0 +1,229 @@
+package storage_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lifeboat-db/lifeboat/internal/archive"
+	"github.com/lifeboat-db/lifeboat/internal/repository"
+	"github.com/lifeboat-db/lifeboat/internal/repository/store"
+	"github.com/lifeboat-db/lifeboat/internal/server"
+	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
+)
+
+var seed = func() uint64 {
+	if n, err := strconv.ParseUint(os.Getenv("LIFEBOAT_SEED"), 10, 64); err == nil {
+		return n
+	}
+	return rand.Uint64N(1_000_000)
+}()
+
+// random gives a test its own sequence of numbers.
+func random(t *testing.T) *rand.Rand {
+	t.Helper()
+	t.Logf("LIFEBOAT_SEED=%d", seed)
+	var name uint64
+	for _, c := range t.Name() {
+		name = name*31 + uint64(c)
+	}
+	return rand.New(rand.NewPCG(seed, name)) //nolint:gosec // a test's choices
+}
+
+// source is a server whose log is archived.
+type source struct {
+	t *testing.T
+	d server.Distribution
+	i *server.Instance
+}
+
+func start(t *testing.T, d server.Distribution, args ...string) *source {
+	t.Helper()
+	all := []string{"--log-bin=bin", "--server-id=7", "--sync-binlog=1"}
+	if d.Flavor == server.MySQL {
+		all = append(all, "--gtid-mode=ON", "--enforce-gtid-consistency=ON")
+	}
+	s := &source{t: t, d: d, i: servertest.Start(t, d, append(all, args...)...)}
+	s.exec("CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY AUTO_INCREMENT, b LONGBLOB)")
+	return s
+}
+
+func (s *source) exec(statements ...string) {
+	s.t.Helper()
+	servertest.Exec(s.t, servertest.Open(s.t, s.i, ""), statements...)
+}
+
+// write commits n transactions, small ones and some of up to a megabyte, and
+// begins a new file now and then.
+func (s *source) write(n int, r *rand.Rand) {
+	s.t.Helper()
+	db := servertest.Open(s.t, s.i, "")
+	for range n {
+		switch r.IntN(12) {
+		case 0:
+			servertest.Exec(s.t, db, "FLUSH BINARY LOGS")
+		case 1:
+			servertest.Exec(s.t, db, "BEGIN", fmt.Sprintf("INSERT INTO d.t (b) VALUES (REPEAT('x', %d))", r.IntN(1<<20)), "DELETE FROM d.t WHERE a % 3 = 0", "COMMIT")
+		default:
+			servertest.Exec(s.t, db, fmt.Sprintf("INSERT INTO d.t (b) VALUES (REPEAT('%d', %d))", r.IntN(10), r.IntN(1<<r.IntN(14))))
+		}
+	}
+}
+
+// logs are the paths of the server's files, in their order.
+func (s *source) logs() []string {
+	s.t.Helper()
+	paths, err := s.i.BinaryLogs(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return paths
+}
+
+// files are the server's files, without the flag that says that one is open.
+func (s *source) files() map[string][]byte {
+	s.t.Helper()
+	all := map[string][]byte{}
+	for _, path := range s.logs() {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		data[4+17] &^= 1
+		all[filepath.Base(path)] = data
+	}
+	return all
+}
+
+// archiver is a follower with what it has told.
+type archiver struct {
+	archive.Options
+	mu     sync.Mutex
+	alarms []archive.Alarm
+	told   []error
+	stored int64 // bytes of the log
+}
+
+func (s *source) archiver(repo *repository.Repository) *archiver {
+	a := &archiver{}
+	a.Options = archive.Options{Set: "s", DSN: s.i.DSN(""), Repository: repo, Flush: 20 * time.Millisecond, MaxWait: 100 * time.Millisecond,
+		Listener: archive.Listener{
+			Alarm: func(x archive.Alarm) { a.locked(func() { a.alarms = append(a.alarms, x) }) },
+			Waiting: func(err error, _ time.Duration) {
+				a.locked(func() {
+					if len(a.told) == 0 || a.told[len(a.told)-1].Error() != err.Error() {
+						s.t.Logf("waiting: %v", err)
+						a.told = append(a.told, err)
+					}
+				})
+			},
+			Stored: func(x archive.Summary, _ int64) { a.locked(func() { a.stored += x.End - x.Start }) },
+		}}
+	return a
+}
+
+func (a *archiver) locked(do func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	do()
+}
+
+// run archives until the returned function is called.
+func (a *archiver) run(t *testing.T) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- archive.Follow(ctx, a.Options) }()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func create(t *testing.T, o store.Options) *repository.Repository {
+	t.Helper()
+	r, err := repository.Create(t.Context(), repository.Location{Name: "r", Options: o}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func load(t *testing.T, r *repository.Repository) archive.Log {
+	t.Helper()
+	logs, err := archive.Load(t.Context(), r, "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(logs) > 1 {
+		t.Fatalf("%d logs", len(logs))
+	}
+	if len(logs) == 0 {
+		return archive.Log{}
+	}
+	return logs[0]
+}
+
+// await waits until everything that the server has is archived.
+func (s *source) await(r *repository.Repository) {
+	s.t.Helper()
+	for !s.archived(r) {
+		if s.t.Context().Err() != nil {
+			s.t.Fatal("the archive does not catch up")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func (s *source) archived(r *repository.Repository) bool {
+	s.t.Helper()
+	log := load(s.t, r)
+	for name, data := range s.files() {
+		there := false
+		for _, f := range log.Files {
+			there = there || f.File == name && f.End >= int64(len(data))
+		}
+		if !there {
+			return false
+		}
+	}
+	return true
+}
+
+// same waits until everything is archived, and checks that it is the server's
+// files, byte for byte, without a gap.
+func (s *source) same(r *repository.Repository) {
+	s.t.Helper()
+	s.await(r)
+	want, log := s.files(), load(s.t, r)
+	for _, f := range log.Files {
+		path, err := archive.Fetch(s.t.Context(), r, f, s.t.TempDir())
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		got, err := os.ReadFile(path)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		data, ok := want[f.File]
+		if ok && (len(got) < len(data) || !bytes.Equal(got[:len(data)], data)) {
+			s.t.Errorf("%s: %d bytes are archived that are not the server's %d", f.File, len(got), len(data))
+		}
+		delete(want, f.File)
+	}
+	if len(want) > 0 {
+		s.t.Errorf("%d of the server's files are not archived", len(want))
+	}
+	if gaps := log.Gaps(); len(gaps) > 0 {
+		s.t.Errorf("gaps: %v", gaps)
+	}
+}
