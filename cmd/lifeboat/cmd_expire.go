@@ -75,5 +75,5 @@ func expireOne(ctx context.Context, c *config.Loaded, name string, dryRun, asJSO
 	if err != nil || dryRun {
 		return err
 	}
-	return retain.Apply(ctx, repo, d)
+	return errors.Join(retain.Apply(ctx, repo, d), repo.Sweep(ctx))
 }

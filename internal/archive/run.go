@@ -87,6 +87,9 @@ func Run(asked context.Context, o RunOptions) error {
 	for i := range o.Servers {
 		r.server(ctx, i)
 	}
+	for k := range o.Places {
+		r.all.Go(func() { r.sweep(ctx, k) })
+	}
 	r.all.Wait()
 	if asked.Err() == nil { // nothing else ends it
 		return context.Cause(ctx)

@@ -2,7 +2,10 @@ package archive_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -77,6 +80,7 @@ func TestRunPairs(t *testing.T) {
 		},
 		Places: []archive.Place{w.place("repository"), w.place("later")},
 	}
+	left := w.leave("repository/.tmp-left")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- archive.Run(ctx, o) }()
@@ -88,10 +92,23 @@ func TestRunPairs(t *testing.T) {
 	}
 	h.await(t, "up later stored")
 	w.same()
+	for _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist); _, err = os.Stat(left) { // it is swept away
+		time.Sleep(10 * time.Millisecond)
+	}
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// leave makes a file such as a writer leaves that has died long ago.
+func (w *world) leave(name string) string {
+	w.t.Helper()
+	path, then := filepath.Join(w.dir, name), time.Now().Add(-13*time.Hour)
+	if err := errors.Join(os.WriteFile(path, nil, 0o400), os.Chtimes(path, then, then)); err != nil {
+		w.t.Fatal(err)
+	}
+	return path
 }
 
 // TestRunThatCannot: what can never work is an error, and not tried for ever.

@@ -264,7 +264,7 @@ func (r *Repository) Delete(ctx context.Context, name string) error {
 	return r.about(name, r.store.Delete(ctx, name))
 }
 
-// Sweep removes what writers that died have left, a day later.
+// Sweep removes what writers that died have left, half a day later.
 func (r *Repository) Sweep(ctx context.Context) error {
 	s, ok := r.store.(store.Sweeper)
 	if !ok {

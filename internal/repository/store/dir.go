@@ -44,7 +44,7 @@ type Dir struct {
 
 const (
 	temporaryPrefix = ".tmp-" // no name of an object begins with a dot
-	temporaryAge    = 24 * time.Hour
+	temporaryAge    = 12 * time.Hour // no put takes so long, and no clock is so wrong
 )
 
 // OpenDir opens a directory; of o, Create and AsOf count.

@@ -98,21 +98,22 @@ func TestOthersInDir(t *testing.T) {
 	}
 }
 
-// TestSweep: temporary files go when they are a day old, and nothing else does.
+// TestSweep: temporary files go when they are half a day old, and nothing else
+// does.
 func TestSweep(t *testing.T) {
 	dir := t.TempDir()
 	s := openDir(t, dir)
 	storetest.MustPut(t, s, "a/x", []byte("x"))
-	yesterday := time.Now().Add(-25 * time.Hour)
+	old := time.Now().Add(-13 * time.Hour)
 	for name, modified := range map[string]time.Time{
-		".tmp-old": yesterday, "a/.tmp-old": yesterday, "a/.tmp-new": time.Now().Add(-23 * time.Hour), ".other": yesterday, "a/y": yesterday,
+		".tmp-old": old, "a/.tmp-old": old, "a/.tmp-new": time.Now().Add(-11 * time.Hour), ".other": old, "a/y": old,
 	} {
 		path := filepath.Join(dir, name)
 		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, modified, modified)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Chtimes(filepath.Join(dir, "a/x"), yesterday, yesterday); err != nil {
+	if err := os.Chtimes(filepath.Join(dir, "a/x"), old, old); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.(store.Sweeper).Sweep(t.Context()); err != nil {

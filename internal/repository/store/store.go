@@ -82,8 +82,8 @@ type Store interface {
 
 // Sweeper is a Store in which writers that died leave something.
 type Sweeper interface {
-	// Sweep removes what they have left, once it is older than 24 hours. None
-	// of it is ever listed or read.
+	// Sweep removes what they have left, once it is older than 12 hours. None
+	// of it is ever listed or read. Done every 6 hours, nothing stays for a day.
 	Sweep(ctx context.Context) error
 }
 
