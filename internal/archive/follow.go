@@ -110,16 +110,28 @@ func Follow(ctx context.Context, o Options) error {
 		if time.Since(began) > o.MaxWait { // it went well for a while
 			wait = o.MaxWait / 64
 		}
+		pause := pauseAfter(err, wait)
 		if o.Listener.Waiting != nil {
-			o.Listener.Waiting(err, wait)
+			o.Listener.Waiting(err, pause)
 		}
 		select {
 		case <-ctx.Done():
 			return lost.orNil()
-		case <-time.After(wait):
+		case <-time.After(pause):
 		}
 		wait = min(2*wait, o.MaxWait)
 	}
+}
+
+// fullWait is the longest time between two attempts while a repository is full:
+// space comes back all at once, and until then the server's log grows.
+const fullWait = 5 * time.Second
+
+func pauseAfter(err error, wait time.Duration) time.Duration {
+	if fault.ClassOf(err) == fault.NoSpace {
+		return min(wait, fullWait)
+	}
+	return wait
 }
 
 // unstored is the error of a connection that has received bytes that are not

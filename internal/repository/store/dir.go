@@ -43,7 +43,7 @@ type Dir struct {
 }
 
 const (
-	temporaryPrefix = ".tmp-" // no name of an object begins with a dot
+	temporaryPrefix = ".tmp-"        // no name of an object begins with a dot
 	temporaryAge    = 12 * time.Hour // no put takes so long, and no clock is so wrong
 )
 
