@@ -5,9 +5,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -133,6 +136,23 @@ func Versitygw(t testing.TB) *Server {
 	s := &Server{Endpoint: "http://" + address}
 	wait(t, s.Endpoint)
 	return s
+}
+
+// Front is a server through which another one is reached: its faults stand
+// between. A request whose body breaks off on the way is broken off at the
+// other server, too.
+func (s *Server) Front(t testing.TB) *Server {
+	t.Helper()
+	target, err := url.Parse(s.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(target) // it leaves the Host, which is signed, as it is
+	proxy.ErrorLog = log.New(io.Discard, "", 0)
+	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { Reset(w) }
+	front := &Server{}
+	front.serve(t, proxy)
+	return front
 }
 
 func versitygw(t testing.TB) string {
