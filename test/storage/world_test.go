@@ -132,7 +132,6 @@ func (s *source) archiver(repo *repository.Repository) *archiver {
 			Waiting: func(err error, _ time.Duration) {
 				a.locked(func() {
 					if len(a.told) == 0 || a.told[len(a.told)-1].Error() != err.Error() {
-						s.t.Logf("waiting: %v", err)
 						a.told = append(a.told, err)
 					}
 				})
