@@ -10,7 +10,7 @@ const (
 	halves  = 40
 	crashes = 300
 	kills   = 100
-	backoff = 2 * time.Second  // the longest; an outage is 60 of it
+	backoff = 1 * time.Second  // the longest; an outage is 60 of it
 	latency = 10 * time.Second // of each request to storage
 	long    = true
 )
