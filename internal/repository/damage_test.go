@@ -86,8 +86,8 @@ func TestFlips(t *testing.T) {
 			bad[at/8] ^= 1 << (at % 8)
 			place(t, r, name, bad)
 			wantDamaged(t, r, name, fmt.Sprintf("bit %d", at))
-			// Header cannot verify, and must not fail otherwise.
-			if h, err := r.Header(t.Context(), name); err == nil && h.Size > MaxPlain {
+			// Header does not see the body.
+			if h, err := r.Header(t.Context(), name); err == nil && h.Size != 3000 {
 				t.Fatalf("bit %d: %d bytes", at, h.Size)
 			}
 		}
@@ -146,7 +146,8 @@ func TestForged(t *testing.T) {
 		"zero that is none":         edit(good, 10, 1),
 		"a header of 16 MiB":        edit(good, 15, 1),
 		"a header beyond the end":   edit(good, 14, 1),
-		"a header that is no JSON":  edit(good, fixedSize, 'x'),
+		"a header that is no JSON":  resum(edit(good, fixedSize, 'x')),
+		"a header of another sum":   edit(good, fixedSize-1, good[fixedSize-1]^1),
 		"a body cut short":          good[:len(good)-1],
 		"no body":                   head,
 		"two bodies":                slices.Concat(good, body),
@@ -189,7 +190,8 @@ func headOf(t *testing.T, h any) []byte {
 		t.Fatal(err)
 	}
 	head := append([]byte(magic), 1, 0, 0, 0)
-	return append(binary.LittleEndian.AppendUint32(head, uint32(len(text))), text...)
+	head = binary.LittleEndian.AppendUint32(head, uint32(len(text)))
+	return resum(append(append(head, 0, 0, 0, 0), text...))
 }
 
 // TestHeaders: only what a version-1 program writes is a header.
@@ -219,12 +221,40 @@ func TestOtherHeader(t *testing.T) {
 	k := newKey(t)
 	r := create(t, at(t.TempDir(), k.file), k.public)
 	name := mustPut(t, r, "x", testMeta{From: "bin.000001:4"}, []byte("rows"))
-	forged := forge(t, r, bytes.Replace(get(t, r, name), []byte("bin.000001"), []byte("bin.000002"), 1))
+	forged := forge(t, r, resum(bytes.Replace(get(t, r, name), []byte("bin.000001"), []byte("bin.000002"), 1)))
 	if _, err := r.Check(t.Context(), forged); err != nil {
 		t.Errorf("%v: nothing shows it without a key", err)
 	}
 	_, _, err := r.Read(t.Context(), forged)
 	storetest.WantClass(t, err, fault.VerifyFailed, "another header")
+}
+
+// resum puts the right checksum into a header that was changed.
+func resum(stored []byte) []byte {
+	text := stored[fixedSize : fixedSize+int(binary.LittleEndian.Uint32(stored[12:]))]
+	binary.LittleEndian.PutUint32(stored[16:], headSum(stored[:16], text))
+	return stored
+}
+
+// TestHeaderFlips: a header that is read alone is not believed with a single bit
+// changed.
+func TestHeaderFlips(t *testing.T) {
+	kinds(t, func(t *testing.T, r *Repository) {
+		name := mustPut(t, r, "x", testMeta{From: "bin.000001:4"}, []byte("rows"))
+		stored := get(t, r, name)
+		end, err := headEnd(stored)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := range 8 * end {
+			bad := slices.Clone(stored)
+			bad[at/8] ^= 1 << (at % 8)
+			place(t, r, name, bad)
+			if h, err := r.Header(t.Context(), name); err == nil {
+				t.Errorf("bit %d: %+v", at, h)
+			}
+		}
+	})
 }
 
 // TestKeys: what is encrypted is read with one of its keys, and with no other.
@@ -311,6 +341,13 @@ func TestWrongKeys(t *testing.T) {
 // TestMarker: what a place must have to be a repository.
 func TestMarker(t *testing.T) {
 	const id = `"id":"00112233445566778899aabbccddeeff"`
+	text := func(recipients []string) string {
+		text, err := newMarker(recipients).encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
 	for _, c := range []struct {
 		marker, text string
 		class        fault.Class
@@ -323,7 +360,9 @@ func TestMarker(t *testing.T) {
 		{`{"format":"lifeboat repository","version":1,"created":"2026-01-02T03:04:05Z"}`, "no id", fault.VerifyFailed},
 		{`{"format":"lifeboat repository","version":1,` + id + `}`, "no time", fault.VerifyFailed},
 		{`{"format":"lifeboat repository","version":1,` + id + `,"created":"2026-01-02T03:04:05Z","x":1}`, "unknown field", fault.VerifyFailed},
-		{`{"format":"lifeboat repository","version":1,` + id + `,"created":"2026-01-02T03:04:05Z","recipients":["age1x"]}`, "age1x", fault.Storage},
+		{`{"format":"lifeboat repository","version":1,` + id + `,"created":"2026-01-02T03:04:05Z"}`, "sha256", fault.VerifyFailed},
+		{strings.Replace(text([]string{"age1x"}), "age1x", "age1y", 1), "sha256", fault.VerifyFailed},
+		{text([]string{"age1x"}), "age1x", fault.Storage},
 	} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, markerName), []byte(c.marker), 0o600); err != nil {
@@ -331,6 +370,33 @@ func TestMarker(t *testing.T) {
 		}
 		_, err := Open(t.Context(), at(dir))
 		storetest.WantClass(t, err, c.class, "repository main (file://"+dir+")", c.text)
+	}
+}
+
+// TestMarkerFlips: no bit of the marker can be another: its name has no hash.
+func TestMarkerFlips(t *testing.T) {
+	for _, recipients := range [][]string{nil, {newKey(t).public}} {
+		dir := t.TempDir()
+		r := create(t, at(dir), recipients...)
+		good := get(t, r, markerName)
+		for bit := range 8 * len(good) {
+			bad := slices.Clone(good)
+			bad[bit/8] ^= 1 << (bit % 8)
+			place(t, r, markerName, bad)
+			if _, err := Open(t.Context(), at(dir)); err == nil || !strings.Contains(err.Error(), markerName) {
+				t.Errorf("bit %d: %v", bit, err)
+			}
+		}
+		for n := range good {
+			place(t, r, markerName, good[:n])
+			if _, err := Open(t.Context(), at(dir)); err == nil {
+				t.Errorf("%d bytes are enough", n)
+			}
+		}
+		place(t, r, markerName, good)
+		if _, err := Open(t.Context(), at(dir)); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

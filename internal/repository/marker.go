@@ -3,6 +3,7 @@ package repository
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -28,7 +29,11 @@ type marker struct {
 	ID         string    `json:"id"` // 16 random bytes, hex
 	Created    time.Time `json:"created"`
 	Recipients []string  `json:"recipients,omitempty"` // age1…; none: not encrypted
+	SHA256     string    `json:"sha256"`               // of the text with noSum in its place
 }
+
+// noSum stands for a marker's hash while it is computed.
+var noSum = strings.Repeat("0", 2*sha256.Size)
 
 func newMarker(recipients []string) marker {
 	id := make([]byte, 16)
@@ -56,6 +61,10 @@ func parseMarker(text []byte) (marker, error) {
 	}
 	if !isHex(m.ID, 32) || m.Created.IsZero() {
 		return marker{}, damaged("no id, or no time")
+	}
+	// Its name has no hash, so any other text is one that somebody has changed.
+	if written, err := m.encode(); err != nil || !bytes.Equal(written, text) {
+		return marker{}, damaged("its bytes are not those that its sha256 is of")
 	}
 	return m, nil
 }
@@ -102,8 +111,13 @@ func listOf(recipients []string) string {
 	return strings.Join(recipients, ", ")
 }
 
-// encode writes it for people, too.
+// encode writes it, with its hash, for people, too.
 func (m marker) encode() ([]byte, error) {
+	m.SHA256 = noSum
 	text, err := json.MarshalIndent(m, "", "  ")
-	return append(text, '\n'), err
+	if err != nil {
+		return nil, err
+	}
+	text = append(text, '\n')
+	return bytes.Replace(text, []byte(noSum), []byte(hexSum(text)), 1), nil
 }

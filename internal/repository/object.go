@@ -110,9 +110,8 @@ func (r *Repository) Check(ctx context.Context, name string) (Header, error) {
 	return h, r.about(name, err)
 }
 
-// Header reads the header only. It is not verified: the hash in the name is
-// that of all bytes, and damage that leaves JSON in the right form is not seen.
-// Decide nothing by it that Read or Check does not confirm.
+// Header reads the header only, which has a checksum of its own: damage to it is
+// seen, damage to the body is not, nor an object that lies in another's place.
 func (r *Repository) Header(ctx context.Context, name string) (Header, error) {
 	h, err := r.header(ctx, name)
 	return h, r.about(name, err)
@@ -140,5 +139,5 @@ func (r *Repository) header(ctx context.Context, name string) (Header, error) {
 	if end > len(head) {
 		return Header{}, damaged("header: cut short")
 	}
-	return parseHeader(head[fixedSize:end])
+	return parseHead(head[:end])
 }

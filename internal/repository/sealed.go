@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 
 	"filippo.io/age"
@@ -26,7 +27,7 @@ const MaxPlain = 62 << 20
 
 const (
 	magic     = "LIFEBOAT"
-	fixedSize = 16      // magic, version, zero, length of the header
+	fixedSize = 20      // magic, version, zero, length of the header, its checksum
 	maxHeader = 1 << 20 // bytes of the JSON
 )
 
@@ -99,8 +100,17 @@ func (s *sealer) head(kind string, meta any, plain []byte) ([]byte, error) {
 	head = binary.LittleEndian.AppendUint16(head, Version)
 	head = binary.LittleEndian.AppendUint16(head, 0)
 	head = binary.LittleEndian.AppendUint32(head, uint32(len(text)))
+	head = binary.LittleEndian.AppendUint32(head, headSum(head, text))
 	return append(head, text...), nil
 }
+
+// headSum is the CRC-32C of the 16 bytes before it and of the header behind it: a
+// header that is read alone has nothing else to be compared with.
+func headSum(before, header []byte) uint32 {
+	return crc32.Update(crc32.Checksum(before, castagnoli), castagnoli, header)
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func (s *sealer) header(kind string, meta any, plain []byte) (Header, error) {
 	h := Header{Kind: kind, Encryption: encryptionAge, Size: int64(len(plain))}
@@ -190,11 +200,20 @@ func parse(stored []byte) (Header, []byte, error) {
 	if end > len(stored) {
 		return Header{}, nil, damaged("header: cut short")
 	}
-	h, err := parseHeader(stored[fixedSize:end])
+	h, err := parseHead(stored[:end])
 	return h, stored[end:], err
 }
 
-// headEnd says where the body begins, from the first 16 bytes.
+// parseHead reads all that comes before the body.
+func parseHead(head []byte) (Header, error) {
+	before, text := head[:fixedSize-4], head[fixedSize:]
+	if headSum(before, text) != binary.LittleEndian.Uint32(head[fixedSize-4:]) {
+		return Header{}, damaged("header: its checksum is not that of its bytes")
+	}
+	return parseHeader(text)
+}
+
+// headEnd says where the body begins, from the first 20 bytes.
 func headEnd(stored []byte) (int, error) {
 	if len(stored) < fixedSize {
 		return 0, damaged("header: %d bytes, want at least %d", len(stored), fixedSize)

@@ -36,7 +36,6 @@
 //
 // A hash in a name is no signature (package repository): an object that somebody
 // has made with its right hash, header and content is not told from ours.
-// repository.json has no hash: that it can be read is checked by who opens the
-// repository. What is written or removed while a run goes on is looked at again
+// repository.json is checked by who opens the repository. What is written or removed while a run goes on is looked at again
 // before it is called missing; it is not itself checked.
 package verify
