@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -206,8 +207,22 @@ func summary(ctx context.Context, r *repository.Repository, name string, read fu
 	if h.Kind != kindSegment && h.Kind != kindClosed {
 		return s, fmt.Errorf("%s: it is of kind %q", name, h.Kind)
 	}
-	if err := json.Unmarshal(h.Meta, &s); err != nil {
+	if s, err = parseSummary(h.Meta); err != nil {
 		return s, fmt.Errorf("%s: %w", name, err)
+	}
+	return s, nil
+}
+
+// parseSummary reads a header's meta. A member that is not known may change what
+// the others mean.
+func parseSummary(meta []byte) (s Summary, err error) {
+	if err := json.Unmarshal(meta, &s); err != nil {
+		return s, fmt.Errorf("what it holds: %w: %w", err, repository.ErrDamaged)
+	}
+	dec := json.NewDecoder(bytes.NewReader(meta))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&s); err != nil {
+		return s, fault.New(fault.Storage, fmt.Errorf("written by a newer version: what it holds: %w", err), "use that version of lifeboat, or a later one")
 	}
 	return s, nil
 }
@@ -216,7 +231,7 @@ func summary(ctx context.Context, r *repository.Repository, name string, read fu
 func (f File) join(s Summary) (Summary, error) {
 	sum := f.Summary
 	sum.Flavor, sum.Version, sum.Begun, sum.Next = s.Flavor, s.Version, s.Begun, s.Next
-	sum.End, sum.Boundary = s.End, max(sum.Boundary, s.Boundary)
+	sum.End, sum.Boundary, sum.Prefix = s.End, max(sum.Boundary, s.Boundary), s.Prefix
 	if s.Previous != nil {
 		sum.Previous = s.Previous
 	}

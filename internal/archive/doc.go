@@ -65,6 +65,12 @@ type Summary struct {
 	First        time.Time `json:"first_commit,omitzero"`
 	Last         time.Time `json:"last_commit,omitzero"`
 
+	// Prefix is the CRC-64 (ECMA 182) of all bytes of the file from its first to
+	// End, as the server sent them, 16 hexadecimal digits; empty: not known. So
+	// each segment also says what those before it were, and no object can be
+	// exchanged for another without all that follow.
+	Prefix string `json:"prefix_crc64,omitempty"`
+
 	// Next is the file's successor: from its ROTATE, or, where the server died
 	// or stopped, from where the source went on. Only of what ends the file.
 	Next string `json:"next,omitempty"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -18,8 +19,9 @@ const magic = "\xfebin"
 
 // Fetch writes the archived bytes of a file, from its beginning to its first
 // hole or its end, as a binary log file of its own name into a directory, and
-// returns the path; see FetchedEnd. Every segment is verified. A file of that
-// name is replaced; it appears whole.
+// returns the path; see FetchedEnd. Every segment is verified, and that all of
+// them together are what the server sent. A file of that name is replaced; it
+// appears whole.
 func Fetch(ctx context.Context, r *repository.Repository, f File, dir string) (path string, err error) {
 	path = filepath.Join(dir, f.File)
 	tmp, err := os.CreateTemp(dir, ".fetch-*")
@@ -55,6 +57,9 @@ func (f File) FetchedEnd() int64 {
 }
 
 func fetchError(f File, err error) error {
+	if f.GTIDs != "" && errors.Is(err, repository.ErrDamaged) {
+		err = fmt.Errorf("%w; the file has transactions %s", err, f.GTIDs)
+	}
 	return fault.FromOS(fmt.Errorf("archive: fetch %s of %s: %w", f.File, f.Server, err))
 }
 
@@ -69,9 +74,10 @@ func (f File) write(ctx context.Context, r *repository.Repository, out *os.File)
 	if len(chain) == 0 || chain[len(chain)-1].End != f.End {
 		return fmt.Errorf("%w: its segments do not reach %d", repository.ErrDamaged, f.End)
 	}
+	said := make([]string, len(chain)) // the Prefix of each
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(fetchers)
-	for _, s := range chain {
+	for i, s := range chain {
 		g.Go(func() error {
 			h, data, err := r.Read(ctx, s.Name)
 			if err != nil {
@@ -80,10 +86,49 @@ func (f File) write(ctx context.Context, r *repository.Repository, out *os.File)
 			if h.Kind != kindSegment || int64(len(data)) != s.End-s.Start {
 				return fmt.Errorf("%w: %s holds %d bytes of kind %q", repository.ErrDamaged, s.Name, len(data), h.Kind)
 			}
+			about, err := parseSummary(h.Meta)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.Name, err)
+			}
+			said[i] = about.Prefix
 			// Where segments overlap both write the same bytes.
 			_, err = out.WriteAt(data, s.Start)
 			return err
 		})
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return f.checkPrefixes(chain, said, out)
+}
+
+// checkPrefixes reads what was written once more, in order, and compares it with
+// what each segment says of all bytes up to its end, and with what closes the
+// file. Each by itself is whole: what does not fit was put by somebody else, or
+// by a defect.
+func (f File) checkPrefixes(chain []Segment, said []string, out io.ReaderAt) error {
+	var sum prefix
+	buf := make([]byte, 1<<20)
+	at := int64(firstOffset)
+	sum.known = true
+	for i, s := range chain {
+		for at < s.End {
+			n, err := out.ReadAt(buf[:min(int64(len(buf)), s.End-at)], at)
+			if err != nil {
+				return err
+			}
+			sum.add(buf[:n])
+			at += int64(n)
+		}
+		want := []string{said[i]}
+		if f.Closed && i == len(chain)-1 {
+			want = append(want, f.Prefix)
+		}
+		for _, w := range want {
+			if w != "" && w != sum.String() {
+				return fault.Errorf(fault.VerifyFailed, "%w: the bytes up to %d, where %s ends, are not those that the server sent", repository.ErrDamaged, s.End, s.Name)
+			}
+		}
+	}
+	return nil
 }

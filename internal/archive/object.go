@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -44,9 +43,9 @@ func (o *Object) Describe(h repository.Header) error {
 	if h.Kind != kind {
 		return fmt.Errorf("it is of kind %q, not %q: %w", h.Kind, kind, repository.ErrDamaged)
 	}
-	var s Summary
-	if err := json.Unmarshal(h.Meta, &s); err != nil {
-		return fmt.Errorf("what it holds: %w: %w", err, repository.ErrDamaged)
+	s, err := parseSummary(h.Meta)
+	if err != nil {
+		return err
 	}
 	n := o.Summary
 	switch {
