@@ -79,11 +79,12 @@ type GTID struct {
 	CommitTime     time.Time // zero where the log has none (MariaDB, MySQL 5.7)
 	LastCommitted  int64
 	SequenceNumber int64
-	Standalone     bool // MariaDB: no BEGIN…COMMIT around what follows (DDL)
-	DDL            bool // MariaDB: the group holds a DDL statement
-	XA             bool // MariaDB: XA PREPARE or its completion
-	SplitAlter     bool // MariaDB: START, COMMIT or ROLLBACK ALTER
-	RowsOnly       bool // MySQL: the transaction holds no statement-format change
+	Length         int64 // bytes of the whole group in its file, this event too; 0 where the log does not say (MariaDB, MySQL before 8.0.2)
+	Standalone     bool  // MariaDB: no BEGIN…COMMIT around what follows (DDL)
+	DDL            bool  // MariaDB: the group holds a DDL statement
+	XA             bool  // MariaDB: XA PREPARE or its completion
+	SplitAlter     bool  // MariaDB: START, COMMIT or ROLLBACK ALTER
+	RowsOnly       bool  // MySQL: the transaction holds no statement-format change
 }
 
 // DecodeGTID decodes the bodies of GTID_LOG_EVENT, ANONYMOUS_GTID_LOG_EVENT,
@@ -101,7 +102,9 @@ func DecodeGTID(t Type, serverID uint32, body []byte) (GTID, error) {
 
 // decodeMySQLGTID: flags 1, uuid 16, number 8, type 1 (2: logical clock), last
 // committed 8, sequence number 8, then from 8.0.1 on the immediate commit time
-// of 7 bytes in microseconds, whose top bit says that the original one follows.
+// of 7 bytes in microseconds, whose top bit says that the original one, also of
+// 7, follows; then from 8.0.2 on the group's length as an integer of 1 to 9 bytes
+// (net_store_length).
 func decodeMySQLGTID(t Type, body []byte) (GTID, error) {
 	const clock = 1 + 16 + 8
 	if len(body) < clock {
@@ -122,8 +125,29 @@ func decodeMySQLGTID(t Type, body []byte) (GTID, error) {
 		var b [8]byte
 		copy(b[:], rest[:7])
 		g.CommitTime = microseconds(binary.LittleEndian.Uint64(b[:]) &^ (1 << 55))
+		if rest = rest[7:]; b[6]&0x80 != 0 {
+			rest = rest[min(7, len(rest)):]
+		}
+		g.Length = storedLength(rest)
 	}
 	return g, nil
+}
+
+// storedLength reads an integer as net_store_length has written it; 0: none.
+func storedLength(b []byte) int64 {
+	if len(b) == 0 {
+		return 0
+	}
+	width := map[byte]int{252: 2, 253: 3, 254: 8}[b[0]]
+	switch {
+	case b[0] < 251:
+		return int64(b[0])
+	case width == 0 || len(b) <= width:
+		return 0
+	}
+	var v [8]byte
+	copy(v[:], b[1:1+width])
+	return int64(binary.LittleEndian.Uint64(v[:]) & math.MaxInt64) //nolint:gosec // bounded
 }
 
 func microseconds(us uint64) time.Time {
@@ -237,7 +261,9 @@ func (r *varlen) taggedField(g *GTID) {
 		g.SequenceNumber = r.int()
 	case 6:
 		g.CommitTime = microseconds(r.uint())
-	default: // original commit time, length, versions, ticket: unsigned integers
+	case 8:
+		g.Length = int64(r.uint() & math.MaxInt64) //nolint:gosec // bounded
+	default: // original commit time, versions, ticket: unsigned integers
 		if id > taggedFields {
 			r.buf = nil // fields that a newer server added as ignorable
 			return

@@ -239,7 +239,7 @@ func testClocks(t *testing.T, d server.Distribution, src *reallog.Source) {
 	path := src.Record(t, small(d)...)
 	out := toolOutput(t, d, path)
 	lines := regexp.MustCompile(`last_committed=(\d+)\s+sequence_number=(\d+)`).FindAllStringSubmatch(out, -1)
-	times := regexp.MustCompile(`(?m)immediate_commit_timestamp=(\d+)\ttransaction_length`).FindAllStringSubmatch(out, -1)
+	times := regexp.MustCompile(`(?m)immediate_commit_timestamp=(\d+)\ttransaction_length=(\d+)`).FindAllStringSubmatch(out, -1)
 	f, err := binlog.Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -257,9 +257,9 @@ func testClocks(t *testing.T, d server.Distribution, src *reallog.Source) {
 		if n >= len(lines) || n >= len(times) {
 			t.Fatalf("mysqlbinlog shows %d transactions:\n%s", len(lines), out)
 		}
-		got := fmt.Sprintf("%d %d %d", g.LastCommitted, g.SequenceNumber, g.CommitTime.UnixMicro())
-		if want := lines[n][1] + " " + lines[n][2] + " " + times[n][1]; got != want {
-			t.Errorf("%s: clock and time %s, mysqlbinlog says %s", g.ID, got, want)
+		got := fmt.Sprintf("%d %d %d %d", g.LastCommitted, g.SequenceNumber, g.CommitTime.UnixMicro(), g.Length)
+		if want := lines[n][1] + " " + lines[n][2] + " " + times[n][1] + " " + times[n][2]; got != want {
+			t.Errorf("%s: clock, time and length %s, mysqlbinlog says %s", g.ID, got, want)
 		}
 		n++
 	}

@@ -50,6 +50,7 @@ type Transaction struct {
 	Kind       Kind
 	ID         gtid.ID // zero if the log has none
 	HasID      bool
+	Server     uint32 // server_id of the server on which it was committed first
 	Head       binlog.GTID
 	File       *binlog.File
 	Start, End int64 // offsets of the first event and of what follows the last
@@ -131,9 +132,18 @@ func (s *Scanner) Next() (t Transaction, ok bool, err error) {
 		}
 		if done {
 			g.finish(ev)
-			return g.t, true, nil
+			return g.t, true, g.t.checkLength()
 		}
 	}
+}
+
+// checkLength compares the group with what its first event says: bytes that are
+// missing in it, or were put in, show here even if all offsets fit.
+func (t *Transaction) checkLength() error {
+	if want := t.Head.Length; want != 0 && want != t.End-t.Start {
+		return binlog.At(t.Position(), fmt.Errorf("%w: a transaction of %d bytes, which says that it has %d", binlog.ErrCorrupt, t.End-t.Start, want))
+	}
+	return nil
 }
 
 // slabSize is how many events share an allocation.
@@ -183,7 +193,7 @@ func (g *group) open(ev binlog.Event) error {
 	if err != nil {
 		return err
 	}
-	g.t.Start, g.t.Head = ev.Offset, head
+	g.t.Start, g.t.Head, g.t.Server = ev.Offset, head, ev.ServerID
 	g.t.ID, g.t.HasID = head.ID, !head.Anonymous
 	g.maria = ev.Type == binlog.MariaGTID
 	g.began = g.maria && !head.Standalone
