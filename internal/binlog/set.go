@@ -211,6 +211,9 @@ func follows(f, next *File, head *Head) bool {
 // timestamp is when the file was begun, by its format description.
 func (f *File) timestamp() uint32 { return header(f.Format.raw).Timestamp }
 
+// ServerID is that of the server that wrote the file.
+func (f *File) ServerID() uint32 { return header(f.Format.raw).ServerID }
+
 // Number is the number at the end of a log file's name, -1 if there is none.
 func Number(name string) int64 {
 	i := strings.LastIndexByte(name, '.')

@@ -89,7 +89,22 @@ func (r *Result) rehearse(ctx context.Context, o Options) error {
 	if p := r.Restore.Plan; p != nil {
 		r.BackupBytes, r.LogBytes = p.BackupBytes, p.LogBytes
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return checkJumps(r.Restore)
+}
+
+// checkJumps: a restore tells of numbers that the server seems to have passed
+// over, and goes on, since nobody may have a better log at that moment. A drill
+// has time.
+func checkJumps(rep *restore.Report) error {
+	if rep.Replay == nil || rep.Replay.Plan == nil || len(rep.Replay.Plan.Jumps) == 0 {
+		return nil
+	}
+	jumps := rep.Replay.Plan.Jumps
+	return fault.New(fault.Gap, fmt.Errorf("drill: transactions may be missing in %d places of the log, the first at %s", len(jumps), jumps[0]),
+		"if they were never there, as when somebody has set a number by hand, take a new backup: it begins behind that")
 }
 
 // checkTables has the server check every table of users.

@@ -137,6 +137,19 @@ func (s *Set) Contains(id ID) bool {
 	return s.intervals(id.UUID, id.Tag).contains(id.Seq)
 }
 
+// Knows says whether the set has any transaction of the same origin: of MySQL the
+// uuid and tag, of MariaDB the domain.
+func (s *Set) Knows(id ID) bool {
+	if id.Flavor != s.flavor {
+		return false
+	}
+	if s.flavor == MariaDB {
+		_, found := s.searchDomain(id.Domain)
+		return found
+	}
+	return len(s.intervals(id.UUID, id.Tag)) > 0
+}
+
 // ContainsSet says whether everything in o is in s. The empty set is in every
 // set; no other set is in one of the other flavor.
 func (s *Set) ContainsSet(o Set) bool {

@@ -32,6 +32,30 @@ func TestPositionContainsWhatIsNotAfterIt(t *testing.T) {
 	}
 }
 
+func TestSetKnowsOrigins(t *testing.T) {
+	pos, set := mariadb("0-1-100,5-2-7"), mysql("3e11fa47-71ca-11e1-9e33-c80aa9429562:5:tag:1")
+	of := func(tag string) ID {
+		id, err := ParseID(MySQL, "3e11fa47-71ca-11e1-9e33-c80aa9429562:"+tag+"9")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	for _, test := range []struct {
+		set  Set
+		id   ID
+		want bool
+	}{
+		{pos, mariadbID(0, 9, 500), true}, {pos, mariadbID(1, 1, 1), false}, {pos, of(""), false},
+		{set, of(""), true}, {set, of("tag:"), true}, {set, of("other:"), false}, {set, ID{Flavor: MySQL}, false},
+		{Set{}, of(""), false}, {Set{}, mariadbID(0, 1, 1), false},
+	} {
+		if got := test.set.Knows(test.id); got != test.want {
+			t.Errorf("%v of %v: %v", test.id, test.set.String(), got)
+		}
+	}
+}
+
 func TestPositionsUniteToTheFurtherOfEachDomain(t *testing.T) {
 	a, b := mariadb("0-1-100,5-2-7"), mariadb("0-2-99,5-1-8,6-1-1")
 	ab, ba := a.Clone(), b.Clone()

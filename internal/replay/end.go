@@ -33,6 +33,9 @@ func (r *runner) end(ctx context.Context) error {
 	if r.plan.Open != "" {
 		rep.Notes = append(rep.Notes, r.plan.Open)
 	}
+	for _, j := range r.plan.Jumps {
+		rep.Notes = append(rep.Notes, "transactions may be missing: "+j.String())
+	}
 	if err := restoreSettings(ctx, conn, r.settings(), r.opt.Finalize); err != nil {
 		rep.Notes = append(rep.Notes, err.Error())
 	}

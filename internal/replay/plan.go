@@ -26,6 +26,7 @@ type Plan struct {
 	Incomplete   string          `json:"incomplete_transaction,omitempty"`
 	Open         string          `json:"open_end,omitempty"` // the log may go on behind To
 	Refused      []Refusal       `json:"refused,omitempty"`
+	Jumps        []Jump          `json:"jumps,omitempty"` // in the numbers of the server's own transactions
 
 	set      *binlog.Set
 	fromFile int
@@ -215,6 +216,7 @@ func (p *Plan) settle(found []*fileSurvey, stop Stop) error {
 		p.DDL += s.ddl
 		p.maxEvent = max(p.maxEvent, s.maxEvent)
 		p.Refused = append(p.Refused, s.refused...)
+		p.Jumps = append(p.Jumps, s.jumps...)
 		if p.First.IsZero() {
 			p.First = s.first
 		}

@@ -40,7 +40,9 @@ type fileSurvey struct {
 	stopBefore   int64     // boundary before a stop that is none
 	lastStart    int64     // of the last transaction before the stop
 	refused      []Refusal
-	err          error // what ended the survey of this file
+	jumps        []Jump
+	known        gtid.Set // of the log before the file and of what has been read of it
+	err          error    // what ended the survey of this file
 }
 
 func (s *fileSurvey) firstSeen() time.Time { return s.first }
@@ -49,6 +51,20 @@ func (s *fileSurvey) firstSeen() time.Time { return s.first }
 type Refusal struct {
 	Position binlog.Position `json:"position"`
 	Reason   string          `json:"reason"`
+}
+
+// Jump is a place where the server that wrote the log passed over numbers of its
+// own transactions. It gives them without a hole; so either somebody has set one
+// by hand, or transactions are not in the log: removed, or committed elsewhere
+// and not logged here.
+type Jump struct {
+	Position binlog.Position `json:"position"`
+	ID       string          `json:"gtid"`  // of the transaction there
+	After    string          `json:"after"` // what the log has before it
+}
+
+func (j Jump) String() string {
+	return fmt.Sprintf("%s: transaction %s comes behind %s: what is between is in no file", j.Position, j.ID, j.After)
 }
 
 // survey scans files[from:], the first one from offset.
@@ -102,7 +118,7 @@ func (s *fileSurvey) escape() error {
 
 func surveyFile(ctx context.Context, set *binlog.Set, i int, offset int64, stop Stop, limit int64, progress func(int64)) *fileSurvey {
 	f := set.Files[i]
-	s := &fileSurvey{file: f, stop: -1, end: max(offset, f.First)}
+	s := &fileSurvey{file: f, stop: -1, end: max(offset, f.First), known: set.Heads[i].Previous.Clone()}
 	s.err = s.scan(ctx, offset, stop, limit, i == len(set.Files)-1, progress)
 	s.checkStopPosition(stop)
 	return s
@@ -113,6 +129,9 @@ func (s *fileSurvey) scan(ctx context.Context, offset int64, stop Stop, limit in
 	f := s.file
 	if err := s.readBefore(offset, limit); err != nil {
 		return err
+	}
+	if err := s.known.Union(s.before); err != nil {
+		return binlog.At(f.At(0), err)
 	}
 	sc := txn.NewScanner(f, offset, &binlog.Inflater{Limit: limit})
 	released := offset
@@ -204,8 +223,25 @@ func (s *fileSurvey) add(t *txn.Transaction, stop Stop) error {
 	if len(s.sample) < sampleSize {
 		s.sample = append(s.sample, t.ID)
 	}
+	if err := s.follow(t); err != nil {
+		return binlog.At(t.Position(), err)
+	}
 	return binlog.At(t.Position(), s.ids.Add(t.ID))
 }
+
+// follow looks for a jump. Only the server's own transactions count, and only
+// where the log has some of that origin before: others can come in any order.
+func (s *fileSurvey) follow(t *txn.Transaction) error {
+	before := t.ID
+	before.Seq--
+	if len(s.jumps) < maxJumps && t.Server == s.file.ServerID() && before.Seq > 0 && !s.known.Contains(before) && s.known.Knows(t.ID) {
+		s.jumps = append(s.jumps, Jump{t.Position(), t.ID.String(), s.known.String()})
+	}
+	return s.known.Add(t.ID)
+}
+
+// maxJumps is how many of a file are told.
+const maxJumps = 10
 
 // sampleSize is how many GTIDs of a file are compared with the target's.
 const sampleSize = 1000
