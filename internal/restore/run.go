@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -107,6 +108,8 @@ type runner struct {
 	inv  Inventory // that the plan was made of
 
 	held context.Context // under which the repository is read: see Options.Hold
+
+	written *int64 // rows, on the private server, when the replay was done; nil: none is
 
 	telling sync.Mutex // of rep.Steps and Step
 }
@@ -235,20 +238,34 @@ func (r *runner) request() Request {
 }
 
 // planHeld plans, holds what the plan needs, and plans once more: what is there
-// then stays.
+// then stays. If that is another plan, since something came or went meanwhile,
+// what it needs is held instead.
 func (r *runner) planHeld(ctx context.Context) (release func(), err error) {
 	r.held, release = ctx, func() {}
-	if err := r.plan(ctx, r.request()); err != nil || r.Hold == nil || len(r.rep.Plan.BackupIDs) == 0 {
-		return release, err
-	}
-	if r.held, release, err = r.Hold(ctx, r.rep.Plan.BackupIDs); err != nil {
-		return nil, err
-	}
-	if err := r.plan(ctx, r.request()); err != nil {
+	for had := []string(nil); ; {
+		if err := r.plan(r.held, r.request()); err != nil {
+			release()
+			return nil, err
+		}
+		needed := r.needed()
+		if r.Hold == nil || slices.Equal(needed, had) {
+			return release, nil
+		}
 		release()
-		return nil, err
+		if r.held, release, err = r.Hold(ctx, needed); err != nil {
+			return nil, err
+		}
+		had = needed
 	}
-	return release, nil
+}
+
+// needed are the backups that have to stay. What goes on from a target needs none
+// any more, but the log that leads on from the one that it came from.
+func (r *runner) needed() []string {
+	if len(r.rep.Plan.BackupIDs) > 0 {
+		return r.rep.Plan.BackupIDs
+	}
+	return r.j.Backups
 }
 
 func (r *runner) checkSpace() error {

@@ -3,6 +3,7 @@ package restore
 import (
 	"bufio"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -91,6 +92,9 @@ func (r *runner) leave(ctx context.Context, i *server.Instance) error {
 	}
 	if r.Prove != nil {
 		err = r.step("prove it", 0, func() error { return r.Prove(ctx, db) })
+	}
+	if err == nil {
+		err = r.untouched(ctx, db)
 	}
 	if err == nil {
 		_, err = db.ExecContext(ctx, "DROP USER "+account+"@localhost")
@@ -279,7 +283,99 @@ func (r *runner) replay(ctx context.Context, i *server.Instance) error {
 		Verify: !r.NoProof, Finalize: true, Progress: r.Progress,
 	})
 	r.rep.Replay = rep
+	switch {
+	case errors.Is(err, binlog.ErrCorrupt), errors.Is(err, binlog.ErrChecksum), errors.Is(err, binlog.ErrTruncated):
+		var told *fault.Error // its next step is for who has files
+		if errors.As(err, &told) {
+			err = told.Err
+		}
+		return fault.New(fault.VerifyFailed, fmt.Errorf("restore: what is archived is no whole log: %w", err), "restore from another repository, or up to before it with --until")
+	case err != nil:
+		return err
+	}
+	if err := r.complete(rep); err != nil {
+		return err
+	}
+	return r.countWrites(ctx, i)
+}
+
+// complete compares what was reached with what is archived: the end of the log is
+// the end of all that it says it has.
+func (r *runner) complete(rep *replay.Report) error {
+	leg := r.rep.Plan.Leg
+	if r.Until != "" || leg.GTIDs == "" {
+		return nil
+	}
+	flavor := gtid.FlavorNamed(r.rep.Plan.Base.Flavor)
+	archived, err := gtid.ParseSet(flavor, leg.GTIDs)
+	if err != nil {
+		return fmt.Errorf("restore: what is archived: %w", err)
+	}
+	reached, err := gtid.ParseSet(flavor, rep.GTIDs)
+	if err != nil {
+		return fmt.Errorf("restore: what was reached: %w", err)
+	}
+	if !reached.ContainsSet(archived) {
+		return fault.New(fault.VerifyFailed, fmt.Errorf("restore: the archive says that it has %s, and its bytes have %s", leg.GTIDs, rep.GTIDs),
+			"restore from another repository: this one's log is not what was archived")
+	}
+	return nil
+}
+
+// countWrites notes how many rows have been written on the server when the last
+// one of the log was read back.
+func (r *runner) countWrites(ctx context.Context, i *server.Instance) error {
+	db, err := i.Open("")
+	if err != nil {
+		return err
+	}
+	n, err := writes(ctx, db, r.dist.Flavor)
+	r.written = &n
+	return errors.Join(err, db.Close())
+}
+
+// untouched checks that nothing has been written since: what was read back is
+// what is handed over.
+func (r *runner) untouched(ctx context.Context, db *sql.DB) error {
+	if r.written == nil {
+		return nil
+	}
+	n, err := writes(ctx, db, r.dist.Flavor)
+	if err == nil && n != *r.written {
+		return fault.New(fault.VerifyFailed, fmt.Errorf("restore: %d rows have been written on the private server after the log was replayed", n-*r.written),
+			"find out who was on it; restore into a new directory")
+	}
 	return err
+}
+
+// writes is the number of rows that were inserted, updated and deleted on a
+// server since it was started. What it does for itself is not in it (tried on
+// MySQL 9.7, MariaDB 10.11 and 11.8: MariaDB has no other counters, and counts
+// temporary tables apart; MySQL does not, and counts InnoDB's rows apart from
+// those of its dictionary).
+func writes(ctx context.Context, db *sql.DB, flavor server.Flavor) (n int64, err error) {
+	names := "'Handler_write', 'Handler_update', 'Handler_delete'"
+	if flavor == server.MySQL {
+		names = "'Innodb_rows_inserted', 'Innodb_rows_updated', 'Innodb_rows_deleted'"
+	}
+	rows, err := db.QueryContext(ctx, "SHOW GLOBAL STATUS WHERE Variable_name IN ("+names+")")
+	if err != nil {
+		return 0, fmt.Errorf("restore: count what was written: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	found := 0
+	for ; rows.Next(); found++ {
+		var name string
+		var count int64
+		if err := rows.Scan(&name, &count); err != nil {
+			return 0, err
+		}
+		n += count
+	}
+	if err := rows.Err(); err != nil || found != 3 {
+		return 0, fmt.Errorf("restore: count what was written: %d of 3 counters: %w", found, err)
+	}
+	return n, nil
 }
 
 // finish writes down what was reached.

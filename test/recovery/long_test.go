@@ -1,0 +1,5 @@
+//go:build long
+
+package recovery
+
+const long = true
