@@ -133,6 +133,11 @@ func (a *applier) checkParents(ctx context.Context, going []string) error {
 	if len(bad) > 0 {
 		return bad[0]
 	}
+	return stillGoes(all, going)
+}
+
+// stillGoes says why backups that go are needed by what is there now.
+func stillGoes(all []backup.Manifest, going []string) error {
 	full := false
 	for _, m := range all {
 		goes := slices.Contains(going, m.ID)

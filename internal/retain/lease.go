@@ -247,10 +247,11 @@ func (h *holder) again(ctx context.Context) (wait time.Duration, err error) {
 }
 
 // there looks whether all that is held is there. Logs go later than the backups
-// that they lead on from. An expire holds what goes.
+// that they lead on from. An expire holds what goes: since its lease ran out an
+// increment may have been taken to that, and may have ended.
 func (h *holder) there(ctx context.Context) error {
 	if h.lease.What == WhatExpire {
-		return nil
+		return errors.New("what goes may be needed now")
 	}
 	for _, id := range h.lease.Backups {
 		found := false

@@ -1,0 +1,5 @@
+//go:build !long
+
+package retain
+
+const long = false
