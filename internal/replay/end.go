@@ -33,6 +33,9 @@ func (r *runner) end(ctx context.Context) error {
 	if r.plan.Open != "" {
 		rep.Notes = append(rep.Notes, r.plan.Open)
 	}
+	if r.plan.later != "" {
+		rep.Notes = append(rep.Notes, r.plan.later)
+	}
 	for _, j := range r.plan.Jumps {
 		rep.Notes = append(rep.Notes, "transactions may be missing: "+j.String())
 	}

@@ -35,6 +35,7 @@ type Plan struct {
 	hasSkip  bool
 	maxEvent int
 	before   gtid.Set // in the log before the start
+	later    string   // of transactions before the start that are later than a stop in time
 }
 
 // makePlan finds start and stop in the log and checks everything between them.
@@ -65,6 +66,10 @@ func makePlan(ctx context.Context, set *binlog.Set, start Start, stop Stop, have
 	p.before = p.set.Heads[p.fromFile].Previous.Clone()
 	if err := p.before.Union(found[0].before); err != nil {
 		return nil, binlog.At(p.From, err)
+	}
+	if last := found[0].beforeLast; !stop.Time.IsZero() && last.After(stop.Time) {
+		p.later = fmt.Sprintf("before %s there is a transaction that was committed at %s, later than the stop: a clock was set back, or a session had one of its own; a stop by GTID or position is exact",
+			p.From, last.Format(time.RFC3339Nano))
 	}
 	return p, p.checkTarget(found, start, have)
 }

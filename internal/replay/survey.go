@@ -41,8 +41,9 @@ type fileSurvey struct {
 	lastStart    int64     // of the last transaction before the stop
 	refused      []Refusal
 	jumps        []Jump
-	known        gtid.Set // of the log before the file and of what has been read of it
-	err          error    // what ended the survey of this file
+	beforeLast   time.Time // latest commit time in the file before the start offset
+	known        gtid.Set  // of the log before the file and of what has been read of it
+	err          error     // what ended the survey of this file
 }
 
 func (s *fileSurvey) firstSeen() time.Time { return s.first }
@@ -266,7 +267,10 @@ func (s *fileSurvey) readBefore(offset, limit int64) error {
 			return fault.New(fault.Gap, fmt.Errorf("start %s lies inside the transaction from %d to %d", s.file.At(offset), t.Start, t.End),
 				"take the position from the backup; a replay begins between transactions")
 		}
-		if end = t.End; t.Start >= offset || !t.HasID {
+		if end = t.End; t.Start < offset && t.Committed.After(s.beforeLast) {
+			s.beforeLast = t.Committed
+		}
+		if t.Start >= offset || !t.HasID {
 			continue
 		}
 		if err := s.before.Add(t.ID); err != nil {

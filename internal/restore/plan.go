@@ -82,7 +82,9 @@ func MakePlan(inv Inventory, req Request) (*Plan, error) {
 	p := &Plan{SchemaVersion: 1, Set: inv.Set, Repository: inv.Repository, Until: req.Until}
 	if req.Base != nil {
 		p.Base = *req.Base
-		return p, p.chooseLog(inv.Logs, stop)
+		err := p.chooseLog(inv.Logs, stop)
+		p.warnOfClocks(inv.Logs, stop)
+		return p, err
 	}
 	candidates, err := usable(inv.Backups, req.Backup, stop)
 	if err != nil {
@@ -93,6 +95,7 @@ func MakePlan(inv Inventory, req Request) (*Plan, error) {
 		try := *p
 		err := try.from(inv, m, stop)
 		if err == nil {
+			try.warnOfClocks(inv.Logs, stop)
 			return &try, nil
 		}
 		errs = append(errs, fmt.Errorf("backup %s: %w", m.ID, err))
@@ -321,8 +324,9 @@ func further(flavor string, a, b *Leg) bool {
 func (l *Leg) trim(stop replay.Stop) {
 	n := len(l.Files)
 	for i, f := range l.Files {
-		// The next file shows that nothing before the stop is missing.
-		if !stop.Time.IsZero() && f.Transactions > 0 && f.First.After(stop.Time) || i > 0 && l.Files[i-1].File == stop.Position.File {
+		// The next file shows that nothing before the stop is missing. What the
+		// first one holds may lie before the base, by a clock that was set back since.
+		if i > 0 && !stop.Time.IsZero() && f.Transactions > 0 && f.First.After(stop.Time) || i > 0 && l.Files[i-1].File == stop.Position.File {
 			n = min(n, i+1)
 		}
 	}
