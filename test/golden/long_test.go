@@ -1,0 +1,5 @@
+//go:build long
+
+package golden
+
+const long = true
