@@ -23,6 +23,7 @@ import (
 	"strings"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 )
 
 // Schema is the name of the database that holds the checkpoint.
@@ -129,7 +130,7 @@ func Load(ctx context.Context, db Execer) (State, error) {
 	case err != nil:
 		return s, fmt.Errorf("read the checkpoint: %w", err)
 	case version > Version:
-		return s, fmt.Errorf("%w (format %d, this one knows %d)", ErrNewer, version, Version)
+		return s, fault.New(fault.Storage, fmt.Errorf("%w (format %d, this one knows %d)", ErrNewer, version, Version), "go on with that version of lifeboat, or a later one")
 	}
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		return s, fmt.Errorf("read the checkpoint: %w", err)

@@ -11,6 +11,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/checkpoint"
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
 )
@@ -113,7 +114,7 @@ func TestCheckpoint(t *testing.T) {
 		// A newer version, of which nothing is understood.
 		_, err = db.ExecContext(ctx, "UPDATE lifeboat.checkpoint SET version = 2, state = 'something else'")
 		must(err)
-		if s, err := checkpoint.Load(ctx, db); !errors.Is(err, checkpoint.ErrNewer) {
+		if s, err := checkpoint.Load(ctx, db); !errors.Is(err, checkpoint.ErrNewer) || fault.ClassOf(err) != fault.Storage || !strings.Contains(err.Error(), "go on with that version") {
 			t.Errorf("%+v %v", s, err)
 		}
 		_, err = db.ExecContext(ctx, "UPDATE lifeboat.checkpoint SET version = 1")

@@ -52,7 +52,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		host = "unknown"
 	}
-	r := &Result{SchemaVersion: 1, Set: o.Restore.Set, Repository: o.Restore.Repository.Name(), Host: host,
+	r := &Result{SchemaVersion: schemaVersion, Set: o.Restore.Set, Repository: o.Restore.Repository.Name(), Host: host,
 		Time: time.Now().UTC(), Objective: o.Objective.Seconds()}
 	err = r.rehearse(ctx, o)
 	r.Seconds = time.Since(r.Time).Seconds()

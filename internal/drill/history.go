@@ -17,6 +17,9 @@ import (
 // restore has done in detail.
 const historyName = "history.jsonl"
 
+// schemaVersion is that of a Result.
+const schemaVersion = 1
+
 func appendHistory(dir string, r *Result) error {
 	if dir == "" {
 		return nil
@@ -39,7 +42,7 @@ func appendHistory(dir string, r *Result) error {
 }
 
 // History reads the results of a directory, the oldest first. A line that a
-// crash has cut off is left out.
+// crash has cut off, or that another version has written, is left out.
 func History(dir string) (list []Result, err error) {
 	f, err := os.Open(filepath.Join(dir, historyName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -51,7 +54,7 @@ func History(dir string) (list []Result, err error) {
 	defer func() { _ = f.Close() }() // only read
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		var r Result
-		if json.Unmarshal(lines.Bytes(), &r) == nil {
+		if json.Unmarshal(lines.Bytes(), &r) == nil && r.SchemaVersion == schemaVersion {
 			list = append(list, r)
 		}
 	}

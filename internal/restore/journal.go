@@ -109,6 +109,12 @@ func (w *workspace) read() (*Journal, error) {
 	if err != nil {
 		return nil, fault.FromOS(fmt.Errorf("restore: %w", err))
 	}
+	// What else a newer version has is not known.
+	var version struct{ Version int }
+	if json.Unmarshal(text, &version) == nil && version.Version > journalVersion {
+		return nil, fault.New(fault.Storage, fmt.Errorf("restore: %s was written by a newer version: format %d, known is %d", w.journal(), version.Version, journalVersion),
+			"go on with that version of lifeboat, or a later one")
+	}
 	var j Journal
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
