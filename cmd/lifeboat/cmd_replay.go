@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +22,7 @@ type replayOptions struct {
 	memory       string
 	defaultsFile string
 	mode         string
+	skip         []string
 	json         bool
 }
 
@@ -36,6 +38,9 @@ tables pass through states that never existed.
 BINLOG files may be given in any order. Before anything is written all of them
 are read and checked: checksums, gaps, start, stop.
 
+--skip names transactions that are not applied. They count as contained, as an
+empty transaction under their GTID does. What depends on them is a conflict (6).
+
 If it is interrupted, by Ctrl-C or kill -9 or a crash of the server, run the
 same command again: it goes on where it was.
 
@@ -46,6 +51,10 @@ same command again: it goes on where it was.
   # to the last moment before the accident, then ready for use
   lifeboat replay --target 'root@unix(/run/mysqld/mysqld.sock)/' --from auto \
       --until 2014-01-10T17:29:59.5-08:00 --verify --finalize binlog.0000*
+
+  # everything but one transaction: a table that was dropped by accident stays
+  lifeboat replay --target 'root@unix(/run/mysqld/mysqld.sock)/' --from auto \
+      --skip 3e11fa47-71ca-11e1-9e33-c80aa9429562:23 --verify --finalize binlog.0000*
 
   # what would be done
   lifeboat replay --target 'root@tcp(127.0.0.1:3306)/' --from binlog.000041:157 --plan binlog.0000*`,
@@ -62,6 +71,7 @@ same command again: it goes on where it was.
 	f.StringVar(&o.defaultsFile, "defaults-file", "", "read user, password, host, port and socket from the [client] group of this option file")
 	f.StringVar(&o.From, "from", "auto", "where to begin: FILE:POSITION, gtid:SET, or auto (the target's GTID state or an earlier run's checkpoint)")
 	f.StringVar(&o.Until, "until", "", "last moment to keep: a time with zone, gtid:SET or FILE:POSITION (default: the end of the log)")
+	f.StringArrayVar(&o.skip, "skip", nil, "transactions to leave out: GTIDs or FILE:POSITION of their start, with commas; repeatable")
 	f.StringVar(&o.mode, "mode", "net-change", "net-change: each changed row is written once")
 	f.IntVar(&o.Workers, "workers", 0, "connections that apply (default: twice the CPUs, at least 4)")
 	f.StringVar(&o.memory, "memory", "1GiB", "memory for the index of changed rows")
@@ -89,6 +99,7 @@ func runReplay(ctx context.Context, o *replayOptions, out io.Writer) error {
 			return fmt.Errorf("--target with --defaults-file: %w", err)
 		}
 	}
+	o.Skip = strings.Join(o.skip, ",")
 	o.Progress = replay.NewProgress()
 	stop := ui.Watch(os.Stderr, o.Progress)
 	rep, err := replay.Run(ctx, o.Options)

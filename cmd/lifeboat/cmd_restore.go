@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type restoreOptions struct {
 	restore.Options
 	repository string
 	asOf       string
+	skip       []string
 	report     string
 	noLease    bool
 	json       bool
@@ -45,6 +47,9 @@ for a server of the same version.
 --until names the last moment to keep: a time with its zone, gtid:SET or
 FILE:POSITION; without it everything that is archived comes back.
 
+--skip names transactions that are not to happen, such as a DROP TABLE. All others
+do. If one of them depends on a skipped one, the restore ends with 6 and names it.
+
 Interrupted, by whatever: the same command goes on. A restore that is done can
 be moved forward, by the same command with a later --until, or without one. Its
 journal lies in DIR.restore; remove that when you do not need it any more.
@@ -54,6 +59,7 @@ A directory that is not empty is never touched.
 ` + exitCodes,
 		Example: `  lifeboat restore --dir /srv/mysql-new --plan
   lifeboat restore --dir /srv/mysql-new --until 2014-01-10T17:29:59.5-08:00
+  lifeboat restore --dir /srv/mysql-new --skip 3e11fa47-71ca-11e1-9e33-c80aa9429562:23
   lifeboat restore --dir /srv/mysql-new --backup 20261125T221500Z-5e0f1c --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -68,6 +74,7 @@ A directory that is not empty is never touched.
 	f := cmd.Flags()
 	f.StringVar(&o.Dir, "dir", "", "data directory to make; missing, empty, or of a restore")
 	f.StringVar(&o.Until, "until", "", "last moment to keep: a time with zone, gtid:SET or FILE:POSITION (default: the end of the archive)")
+	f.StringArrayVar(&o.skip, "skip", nil, "transactions to leave out: GTIDs or FILE:POSITION of their start, with commas; repeatable")
 	f.StringVar(&o.Backup, "backup", "", "id of the backup to begin with (default: the last one that is old enough)")
 	f.BoolVar(&o.PlanOnly, "plan", false, "show what would be done, and do nothing")
 	f.StringVar(&o.Mysqld, "mysqld", "", "server program of the version that was backed up (default: mariadbd or mysqld in PATH)")
@@ -93,6 +100,7 @@ func runRestore(ctx context.Context, c *config.Loaded, o restoreOptions, out io.
 			return fault.Usagef("--repository-as-of %s: want a time such as 2014-01-10T17:30:00Z", o.asOf)
 		}
 	}
+	o.Skip = strings.Join(o.skip, ",")
 	var err error
 	if o.Repository, err = openOne(ctx, c, o.repository, asOf); err != nil {
 		return err

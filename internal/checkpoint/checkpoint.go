@@ -61,7 +61,31 @@ type State struct {
 	Finished bool            `json:"finished"`         // the run reached its stop
 	Until    string          `json:"until,omitempty"`  // that stop, as it was given
 	TempTabs []string        `json:"temporary_tables"` // open on the source at Next, lost if the session is
+
+	LeaveOut string    `json:"leave_out,omitempty"` // transactions that are not to be applied, before Next and after it
+	Suspects []Suspect `json:"suspects,omitempty"`  // what those before Next have made different
+	// Unlike: since one of them, statements may do other things than on the source.
+	Unlike bool `json:"unlike,omitempty"`
 }
+
+// Suspect is a table, or another object, that is not on the target what it is on
+// the source, because a transaction was left out.
+type Suspect struct {
+	Database string          `json:"database"`       // empty: every table
+	Name     string          `json:"name,omitempty"` // empty: the database
+	How      How             `json:"how"`
+	By       binlog.Position `json:"by"` // begin of the transaction that was left out
+}
+
+// How says in what way.
+type How string
+
+// The ways. What is Present may be anything; the others are tables.
+const (
+	Present How = "presence"   // it is there on one side and not on the other
+	Defined How = "definition" // it may have other columns: row images do not fit
+	Filled  How = "rows"       // it may have other rows
+)
 
 // Counts add up over windows and survive restarts.
 type Counts struct {

@@ -88,6 +88,10 @@ type Index struct {
 	arena   [][]byte // pages of arenaPage bytes for keys longer than 8 bytes
 	used    int      // bytes of the last arena page
 	seed    maphash.Seed
+	created []Ref // by entry number, if KeepCreated; may be shorter
+	// KeepCreated keeps, of a key whose first change was an insert, the image of
+	// that. Set before the first change.
+	KeepCreated bool
 	// Changes is how many row changes went in.
 	Changes int64
 }
@@ -108,7 +112,7 @@ func (x *Index) Len() int { return x.n }
 
 // Bytes is the memory that the index takes, within a few per cent.
 func (x *Index) Bytes() int64 {
-	return int64(len(x.entries))*pageEntries*entrySize + int64(len(x.slots))*4 + int64(len(x.arena))*arenaPage
+	return int64(len(x.entries))*pageEntries*entrySize + int64(len(x.slots))*4 + int64(len(x.arena))*arenaPage + int64(cap(x.created))*8
 }
 
 // Entry returns entry number i, in order of first change.
@@ -120,9 +124,22 @@ func (x *Index) Insert(key []byte, after Ref) error {
 	if found && e.After != 0 {
 		return fmt.Errorf("%w: insert of a key that exists already", ErrInconsistent)
 	}
+	if !found && x.KeepCreated {
+		x.created = append(x.created, make([]Ref, x.n-len(x.created))...)
+		x.created[x.n-1] = after
+	}
 	e.After = after
 	x.Changes++
 	return nil
+}
+
+// Created is the image with which entry number i was inserted, if that was its
+// first change and such images are kept; else zero.
+func (x *Index) Created(i int) Ref {
+	if i >= len(x.created) {
+		return 0
+	}
+	return x.created[i]
 }
 
 // Update notes that the row with this key changed; the key did not.

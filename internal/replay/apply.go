@@ -3,6 +3,7 @@ package replay
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -18,13 +19,18 @@ import (
 // apply announces a window, applies its chunks, and notes that it is done.
 func (r *runner) apply(ctx context.Context, j *job, start, end binlog.Position, ids gtid.Set, sticky []string) error {
 	conn := r.own.Conn()
+	if r.state.Phase != checkpoint.Window { // else it was done before the window was begun
+		if err := r.checkSuspects(ctx, j); err != nil {
+			return err
+		}
+	}
 	done, err := r.announce(ctx, conn, j, start, end, sticky)
 	if err != nil {
 		return err
 	}
 	if r.untested {
 		if err := r.trial(ctx, j); err != nil {
-			return err
+			return r.unfit(err, start, end)
 		}
 		r.fresh, r.untested = false, false
 	}
@@ -32,7 +38,7 @@ func (r *runner) apply(ctx context.Context, j *job, start, end binlog.Position, 
 	opt := applier.Options{Retries: 30, Applied: credit}
 	for _, lanes := range [][]applier.Lane{j.first, j.second} {
 		if err := applier.Apply(ctx, r.sessions, missing(lanes, done), opt); err != nil {
-			return r.applyError(err)
+			return r.applyError(r.unfit(err, start, end))
 		}
 	}
 	if err := r.autoIncrement(ctx, conn, j); err != nil {
@@ -151,7 +157,10 @@ func (r *runner) undo() {
 }
 
 func (r *runner) applyError(err error) error {
+	var known *fault.Error
 	switch {
+	case errors.As(err, &known):
+		return err
 	case applier.IsSchemaMismatch(err):
 		return fault.New(fault.Gap, fmt.Errorf("%w (a table is missing or has other columns than in the log, or the account may not write it)", err),
 			"the server's error log says which; the start may not fit the backup")

@@ -14,8 +14,9 @@ import (
 // of compressed payloads, which are kept in memory as pages of shard memory.
 type images struct {
 	files []*binlog.File
-	inner [][]byte // pages; page n's images have source innerSource
-	bytes int64    // of all pages
+	inner [][]byte        // pages; page n's images have source innerSource
+	outer []netchange.Ref // of each page: where the event lies that it came out of
+	bytes int64           // of all pages
 	// random: the images are fetched at random places of more log than may be
 	// resident, so they are read instead of mapped. Set before chunks are built.
 	random bool
@@ -74,6 +75,16 @@ func (im *images) base(file int, ev *binlog.Event, imgs []byte) netchange.Ref {
 	// Page 0 begins with a byte that is never an image, so that no Ref is zero;
 	// its source alone makes sure of that already.
 	im.inner = append(im.inner, imgs)
+	im.outer = append(im.outer, netchange.NewRef(file, ev.Offset))
 	im.bytes += int64(len(imgs))
 	return netchange.NewRef(innerSource, int64(len(im.inner)-1)<<innerOffBits)
+}
+
+// place is where the event of an image begins, or a place in it: the number of
+// the file, and the offset.
+func (im *images) place(r netchange.Ref) (file int, offset int64) {
+	if r.Source() == innerSource {
+		r = im.outer[r.Offset()>>innerOffBits]
+	}
+	return r.Source(), r.Offset()
 }

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -22,6 +23,9 @@ func (r *runner) barrier(ctx context.Context, t *txn.Transaction) error {
 		return err
 	}
 	conn := r.own.Conn()
+	if err := r.beforeBarrier(t); err != nil {
+		return err
+	}
 	if err := r.announceBarrier(ctx, conn, t); err != nil {
 		return err
 	}
@@ -52,7 +56,7 @@ func (r *runner) barrier(ctx context.Context, t *txn.Transaction) error {
 		}
 	}
 	if t.Kind == txn.DDL || t.CreatesTable() {
-		return errors.Join(r.scratch.drop(ctx, r.own), r.env.forget(ctx))
+		return errors.Join(r.scratch.drop(ctx, r.own), r.env.forget(ctx), r.afterDDL(ctx, t))
 	}
 	return nil
 }
@@ -60,6 +64,10 @@ func (r *runner) barrier(ctx context.Context, t *txn.Transaction) error {
 func (r *runner) barrierError(t *txn.Transaction, err error) error {
 	if applier.Lost(err) || errors.Is(err, context.Canceled) {
 		return binlog.At(t.Position(), err)
+	}
+	if x := r.env.suspects; !x.none() {
+		return fault.New(fault.Refused, fmt.Errorf("conflict: the transaction at %s does not work, after one was skipped: %w", t.Position(), err),
+			fmt.Sprintf("skip it too, by --skip with %s added, or stop in front of it, by --until %s", cmp.Or(idOf(t), t.Position().String()), t.Position()))
 	}
 	class := fault.Failed
 	if r.fresh {

@@ -19,6 +19,9 @@ type Options struct {
 	Memory     int64 // bytes for indexes; default 1 GiB, at least 16 MiB
 	ChunkBytes int64 // row images in one transaction; default 1 MiB
 
+	Skip    string  // transactions not to apply, as ParseNames reads it
+	Earlier LeftOut // what replays before this one have left out, none of which the target's checkpoint knows
+
 	PlanOnly bool // find out what would be done, write nothing
 	Verify   bool // read back the last image of every touched key
 	Finalize bool // make the target ready for use: GTID state, settings, no checkpoint
@@ -86,6 +89,7 @@ type Report struct {
 	Notes         []string     `json:"notes,omitempty"`
 	Lanes         []LaneReport `json:"verbatim,omitempty"`
 	Finalized     bool         `json:"finalized"`
+	LeftOut       *LeftOut     `json:"left_out,omitempty"` // of this run and those before
 }
 
 // Check is one proof and whether it was carried out.

@@ -26,7 +26,8 @@ type Plan struct {
 	Incomplete   string          `json:"incomplete_transaction,omitempty"`
 	Open         string          `json:"open_end,omitempty"` // the log may go on behind To
 	Refused      []Refusal       `json:"refused,omitempty"`
-	Jumps        []Jump          `json:"jumps,omitempty"` // in the numbers of the server's own transactions
+	Jumps        []Jump          `json:"jumps,omitempty"`   // in the numbers of the server's own transactions
+	Skipped      []Skipped       `json:"skipped,omitempty"` // counted in Transactions
 
 	set      *binlog.Set
 	fromFile int
@@ -39,8 +40,9 @@ type Plan struct {
 }
 
 // makePlan finds start and stop in the log and checks everything between them.
-// have is what the target says it contains.
-func makePlan(ctx context.Context, set *binlog.Set, start Start, stop Stop, have gtid.Set, limit int64, progress func(int64)) (*Plan, error) {
+// have is what the target says it contains; names are to be left out, and behind
+// says that others have been before.
+func makePlan(ctx context.Context, set *binlog.Set, start Start, stop Stop, have gtid.Set, names *Names, behind bool, limit int64, progress func(int64)) (*Plan, error) {
 	p := &Plan{set: set}
 	if err := p.findStart(start); err != nil {
 		return nil, err
@@ -48,10 +50,10 @@ func makePlan(ctx context.Context, set *binlog.Set, start Start, stop Stop, have
 	if err := p.checkStopFile(stop); err != nil {
 		return nil, err
 	}
-	found, err := survey(ctx, set, p.fromFile, p.From.Offset, stop, limit, progress)
+	found, err := survey(ctx, set, p.fromFile, p.From.Offset, stop, names, limit, progress)
 	if err == nil && stop.HasSet {
 		if stop, err = p.stopOfSet(found, stop, have); err == nil {
-			found, err = survey(ctx, set, p.fromFile, p.From.Offset, stop, limit, func(int64) {})
+			found, err = survey(ctx, set, p.fromFile, p.From.Offset, stop, names, limit, func(int64) {})
 		}
 	}
 	if err != nil {
@@ -60,7 +62,7 @@ func makePlan(ctx context.Context, set *binlog.Set, start Start, stop Stop, have
 	if err := p.checkContinuity(found, stop); err != nil {
 		return nil, err
 	}
-	if err := p.settle(found, stop); err != nil {
+	if err := errors.Join(p.settle(found, stop), p.settleSkip(found, behind)); err != nil {
 		return nil, err
 	}
 	p.before = p.set.Heads[p.fromFile].Previous.Clone()

@@ -42,7 +42,11 @@ func Run(ctx context.Context, opt Options) (*Report, error) {
 	if err != nil {
 		return rep, err
 	}
-	r := &runner{opt: opt, start: start, stop: stop, until: stop.String(), rep: rep}
+	names, err := ParseNames(opt.Skip)
+	if err != nil {
+		return rep, err
+	}
+	r := &runner{opt: opt, start: start, stop: stop, until: stop.String(), names: names, rep: rep}
 	defer r.close()
 	err = r.run(ctx)
 	rep.Seconds = since(began)
@@ -71,10 +75,13 @@ type runner struct {
 	d        dialect
 
 	state    checkpoint.State
-	fresh    bool // nothing has been applied by this checkpoint
-	untested bool // no window has been compared with the target yet
-	created  bool // the checkpoint schema is there
-	skip     gtid.Set
+	fresh    bool     // nothing has been applied by this checkpoint
+	untested bool     // no window has been compared with the target yet
+	created  bool     // the checkpoint schema is there
+	skip     gtid.Set // the target had them before the first run
+	names    Names    // not to be applied
+	added    Names    // of names, those that no earlier run knew
+	compared int64    // rows of suspects
 	applied  gtid.Set // contained before the window being read
 	sticky   map[string]bool
 	win      *window

@@ -26,12 +26,15 @@ func (r *runner) prepare(ctx context.Context) error {
 		return err
 	}
 	r.opt.Progress.Begin("checking the log", r.set.Size())
-	r.plan, err = makePlan(ctx, r.set, r.start, r.stop, have, r.opt.Memory, r.opt.Progress.Add)
+	r.plan, err = makePlan(ctx, r.set, r.start, r.stop, have, &r.names, r.state.Unlike, r.opt.Memory, r.opt.Progress.Add)
 	if err != nil {
 		return err
 	}
 	r.rep.Plan = r.plan
 	if err := r.initialSet(have); err != nil {
+		return err
+	}
+	if err := errors.Join(r.checkSkip(r.added), r.checkInFlight(r.added)); err != nil {
 		return err
 	}
 	if len(r.plan.Refused) > 0 && !r.opt.PlanOnly {
@@ -49,6 +52,9 @@ func (r *runner) findState(ctx context.Context, have *gtid.Set) error {
 	switch {
 	case errors.Is(err, checkpoint.ErrNotFound):
 		r.fresh, r.untested = true, true
+		if err := r.nameNew(); err != nil {
+			return err
+		}
 		if r.start.Auto {
 			if have.IsEmpty() {
 				return fault.New(fault.Gap, errors.New("--from auto: the target says neither by GTIDs nor by a checkpoint where the log has to begin"),
@@ -83,6 +89,9 @@ func (r *runner) resume(st checkpoint.State, have *gtid.Set) error {
 	set, err := gtid.ParseSet(r.srv.Flavor, st.GTIDs)
 	if err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
+	}
+	if err := r.nameAgain(&st); err != nil {
+		return err
 	}
 	if st.Skip != "" {
 		if r.skip, err = gtid.ParseSet(r.srv.Flavor, st.Skip); err != nil {
@@ -168,7 +177,7 @@ func (r *runner) sessionError(err error) error {
 }
 
 func (r *runner) newEnv(ctx context.Context) error {
-	r.env = &env{q: r.db, files: r.set.Files, shards: max(1, min(4, runtime.NumCPU())), flavor: r.srv.Flavor}
+	r.env = &env{q: r.db, files: r.set.Files, shards: max(1, min(4, runtime.NumCPU())), flavor: r.srv.Flavor, suspects: newSuspects(r.state.Suspects)}
 	for range r.env.shards {
 		r.env.folders = append(r.env.folders, newFolders(r.db))
 	}

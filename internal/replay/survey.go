@@ -22,6 +22,7 @@ import (
 // fileSurvey is what the survey found in one file, from the start offset on.
 type fileSurvey struct {
 	file         *binlog.File
+	names        *Names // to be skipped
 	transactions int64
 	ddl          int64
 	statements   int64
@@ -43,7 +44,11 @@ type fileSurvey struct {
 	jumps        []Jump
 	beforeLast   time.Time // latest commit time in the file before the start offset
 	known        gtid.Set  // of the log before the file and of what has been read of it
-	err          error     // what ended the survey of this file
+	skipped      []Skipped
+	unlike       bool            // behind skipped transactions statements may do other things than on the source
+	statement    binlog.Position // the first change in statement format that is not skipped
+	behind       binlog.Position // likewise, behind one that makes unlike
+	err          error           // what ended the survey of this file
 }
 
 func (s *fileSurvey) firstSeen() time.Time { return s.first }
@@ -69,7 +74,7 @@ func (j Jump) String() string {
 }
 
 // survey scans files[from:], the first one from offset.
-func survey(ctx context.Context, set *binlog.Set, from int, offset int64, stop Stop, limit int64, progress func(int64)) ([]*fileSurvey, error) {
+func survey(ctx context.Context, set *binlog.Set, from int, offset int64, stop Stop, names *Names, limit int64, progress func(int64)) ([]*fileSurvey, error) {
 	out := make([]*fileSurvey, len(set.Files))
 	last := len(set.Files) - 1
 	if n := set.Index(stop.Position.File); n >= 0 {
@@ -83,7 +88,7 @@ func survey(ctx context.Context, set *binlog.Set, from int, offset int64, stop S
 			start = offset
 		}
 		g.Go(func() error {
-			out[i] = surveyFile(ctx, set, i, start, stop, limit, progress)
+			out[i] = surveyFile(ctx, set, i, start, stop, names, limit, progress)
 			return ctx.Err()
 		})
 	}
@@ -117,9 +122,9 @@ func (s *fileSurvey) escape() error {
 	return err
 }
 
-func surveyFile(ctx context.Context, set *binlog.Set, i int, offset int64, stop Stop, limit int64, progress func(int64)) *fileSurvey {
+func surveyFile(ctx context.Context, set *binlog.Set, i int, offset int64, stop Stop, names *Names, limit int64, progress func(int64)) *fileSurvey {
 	f := set.Files[i]
-	s := &fileSurvey{file: f, stop: -1, end: max(offset, f.First), known: set.Heads[i].Previous.Clone()}
+	s := &fileSurvey{file: f, names: names, stop: -1, end: max(offset, f.First), known: set.Heads[i].Previous.Clone()}
 	s.err = s.scan(ctx, offset, stop, limit, i == len(set.Files)-1, progress)
 	s.checkStopPosition(stop)
 	return s
@@ -208,10 +213,14 @@ func (s *fileSurvey) add(t *txn.Transaction, stop Stop) error {
 	for i := range t.Events {
 		s.maxEvent = max(s.maxEvent, len(t.Events[i].Body))
 	}
+	skipped, err := s.seeSkip(t, s.names)
+	if err != nil {
+		return err
+	}
 	if t.Refused == nil && t.Kind != txn.Rows {
 		t.Refused = t.CheckContext()
 	}
-	if t.Refused != nil {
+	if t.Refused != nil && !skipped {
 		s.refused = append(s.refused, Refusal{t.Position(), t.Refused.Error()})
 	}
 	if !t.HasID {

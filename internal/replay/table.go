@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/checkpoint"
 	"github.com/lifeboat-db/lifeboat/internal/collation"
 	"github.com/lifeboat-db/lifeboat/internal/netchange"
 	"github.com/lifeboat-db/lifeboat/internal/rowimage"
@@ -55,6 +56,9 @@ type table struct {
 	shard        *shard
 	indexed      bool // the shard counts its memory
 	cascades     bool // the engine changes other tables along with this one
+
+	suspect *checkpoint.Suspect // a transaction that was left out has changed it
+	exact   bool                // verbatim: each change finds its row by all columns
 }
 
 // uniqueKey is a secondary unique key. Where its values cannot be computed from
@@ -195,6 +199,10 @@ func (t *table) keepVerbatim(why string) error {
 
 func (t *table) decideKey(ctx context.Context, w *window) error {
 	rowKey := t.def.RowKey()
+	if rowKey == nil && t.suspect != nil {
+		t.exact = true
+		return t.keepVerbatim("no key, and changed by a transaction that was skipped")
+	}
 	if rowKey == nil {
 		t.way = counted
 		t.copies = netchange.NewMultiset(t.fetch(t.shard.images))
@@ -225,6 +233,7 @@ func (t *table) decideKey(ctx context.Context, w *window) error {
 	}
 	t.way = compacted
 	t.index = netchange.NewIndex()
+	t.index.KeepCreated = t.suspect != nil
 	return nil
 }
 

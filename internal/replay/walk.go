@@ -85,6 +85,9 @@ func (r *runner) transaction(ctx context.Context, file int, t *txn.Transaction) 
 	if t.HasID && r.skip.Contains(t.ID) {
 		return nil
 	}
+	if r.skips(t) {
+		return r.leaveOut(ctx, t)
+	}
 	if t.Kind == txn.DDL || t.Kind == txn.Statements {
 		return r.barrier(ctx, t)
 	}
@@ -103,6 +106,10 @@ func (r *runner) transaction(ctx context.Context, file int, t *txn.Transaction) 
 			return err
 		}
 		return r.transaction(ctx, file, t)
+	}
+	var c *conflict
+	if errors.As(err, &c) {
+		return c.refuse(t.Position(), idOf(t))
 	}
 	if err != nil {
 		return r.schemaError(err)

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/checkpoint"
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/rowimage"
@@ -27,6 +28,7 @@ type env struct {
 	defs     map[schema.Name]*schema.Table
 	folders  []*folders // one for each shard, kept from window to window
 	unsafe   bool       // the target has tables whose engine has no transactions
+	suspects *suspects
 }
 
 // forget drops everything that a DDL statement may have changed.
@@ -271,15 +273,19 @@ func (w *window) newTable(ctx context.Context, n schema.Name, tm binlog.TableMap
 	if err != nil {
 		return nil, err
 	}
+	suspect := w.env.suspects.of(n.Database, n.Table)
+	if def == nil && !w.env.suspects.none() {
+		return nil, w.missing(n)
+	}
 	if def == nil {
 		return nil, fmt.Errorf("%w: the target has no table %s", ErrSchema, n)
 	}
 	// The hidden period columns of system-versioned tables are in row images
 	// and not in information_schema.
-	if len(def.Columns) != len(tm.Types) && !def.SystemVersioned {
+	if len(def.Columns) != len(tm.Types) && !def.SystemVersioned && (suspect == nil || suspect.How == checkpoint.Filled) {
 		return nil, fmt.Errorf("%w: %s has %d columns on the target and %d in the log", ErrSchema, n, len(def.Columns), len(tm.Types))
 	}
-	t := &table{name: n, def: def, tm: tm, autoCol: -1, updatesCount: w.env.flavor == gtid.MySQL}
+	t := &table{name: n, def: def, tm: tm, autoCol: -1, updatesCount: w.env.flavor == gtid.MySQL, suspect: suspect}
 	for i, c := range def.Columns {
 		if c.AutoIncrement {
 			t.autoCol = i
@@ -287,6 +293,17 @@ func (w *window) newTable(ctx context.Context, n schema.Name, tm binlog.TableMap
 	}
 	t.shard = w.shards[len(w.tables)%len(w.shards)]
 	return t, nil
+}
+
+// missing: a table that the log changes is not there, and a transaction was left out.
+func (w *window) missing(n schema.Name) error {
+	x := w.env.suspects.of(n.Database, n.Table)
+	for _, other := range w.env.suspects.named {
+		if x == nil || x.How == checkpoint.Filled {
+			x = other
+		}
+	}
+	return &conflict{n.String(), x.By, "it is not there"}
 }
 
 func (w *window) routeRows(ctx context.Context, ev *binlog.Event) (routed, error) {
@@ -303,7 +320,13 @@ func (w *window) routeRows(ctx context.Context, ev *binlog.Event) (routed, error
 		return routed{}, fmt.Errorf("%w: rows of %d columns for a table of %d", binlog.ErrCorrupt, r.Columns, len(t.tm.Types))
 	}
 	if t.way == undecided {
+		if t.suspect != nil && t.suspect.How != checkpoint.Filled {
+			return routed{}, t.accept() // whose columns are not known
+		}
 		if err := t.start(ctx, w, &r); err != nil {
+			return routed{}, err
+		}
+		if err := t.accept(); err != nil {
 			return routed{}, err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/atomicfile"
 	"github.com/lifeboat-db/lifeboat/internal/backup"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/replay"
 )
 
 // State is how far a restore has come. Each is written when what it says is on
@@ -45,6 +46,9 @@ type Journal struct {
 
 	Password string `json:"password,omitempty"`
 
+	Skip    string          `json:"skip,omitempty"`     // transactions to leave out, as they were given
+	LeftOut *replay.LeftOut `json:"left_out,omitempty"` // that were, up to Reached
+
 	// Settings are what a server on the target must agree with, by option.
 	Settings map[string]string `json:"settings,omitempty"`
 
@@ -54,8 +58,8 @@ type Journal struct {
 
 // satisfies reports whether what is wanted is done. The end of the archive is
 // another one each time.
-func (j *Journal) satisfies(until string) bool {
-	return j.State == Done && j.Until == until && until != ""
+func (j *Journal) satisfies(until, skip string) bool {
+	return j.State == Done && j.Until == until && until != "" && j.Skip == skip
 }
 
 // journalVersion is that of this program; another one is refused.

@@ -47,8 +47,9 @@ type Plan struct {
 	Backups       []backup.Manifest `json:"-"` // full first
 	BackupIDs     []string          `json:"backups"`
 	Base          Base              `json:"base"`
-	Leg           *Leg              `json:"log,omitempty"` // nil: the base itself is what is wanted
-	Until         string            `json:"until"`         // as replay takes it; empty: the end of the log
+	Leg           *Leg              `json:"log,omitempty"`  // nil: the base itself is what is wanted
+	Until         string            `json:"until"`          // as replay takes it; empty: the end of the log
+	Skip          string            `json:"skip,omitempty"` // transactions to leave out
 
 	BackupBytes int64    `json:"backup_bytes"` // to be read
 	LogBytes    int64    `json:"log_bytes"`

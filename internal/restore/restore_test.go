@@ -100,6 +100,11 @@ func (w *world) options(dir, until string) restore.Options {
 	return restore.Options{Repository: w.repo, Set: "s", Dir: dir, Until: until, Mysqld: w.mysqld(), Tools: w.d.Tools(), Memory: 256 << 20}
 }
 
+func (w *world) try(o restore.Options) (*restore.Report, error) {
+	w.t.Helper()
+	return restore.Run(w.t.Context(), o)
+}
+
 func (w *world) restore(o restore.Options) *restore.Report {
 	w.t.Helper()
 	rep, err := restore.Run(w.t.Context(), o)

@@ -31,6 +31,7 @@ type Options struct {
 	Dir        string // the data directory to make; missing or empty, or of a restore of ours
 	Until      string // as replay takes it; empty: the end of the log
 	Backup     string // id; empty: the last one that is old enough
+	Skip       string // transactions to leave out, as replay takes them
 	PlanOnly   bool
 
 	Mysqld     string            // path of the server program, of the version that was backed up
@@ -124,7 +125,8 @@ func (r *runner) planOnly(ctx context.Context) error {
 		return err
 	}
 	req := Request{Until: r.Until, Backup: r.Backup}
-	if j != nil && j.State == Done && !j.satisfies(r.Until) {
+	r.j = j
+	if j != nil && j.State == Done && !j.satisfies(r.Until, r.Skip) {
 		req.Base, r.rep.Forward = j.Reached, true
 	}
 	return r.plan(ctx, req)
@@ -134,8 +136,10 @@ func (r *runner) plan(ctx context.Context, req Request) (err error) {
 	if r.inv, err = Look(ctx, r.Repository, r.Set); err != nil {
 		return err
 	}
-	r.rep.Plan, err = MakePlan(r.inv, req)
-	return err
+	if r.rep.Plan, err = MakePlan(r.inv, req); err != nil {
+		return err
+	}
+	return r.checkSkip()
 }
 
 // Look reads what a repository holds of a set. A backup that cannot be read is
@@ -196,17 +200,18 @@ func (r *runner) open() (err error) {
 	switch {
 	case r.j.Set != r.Set || r.j.Repository != r.Repository.ID():
 		return fault.New(fault.Refused, fmt.Errorf("restore: %s was restored from set %s of another repository", r.w.target, r.j.Set), "choose another directory")
-	case r.j.satisfies(r.Until):
+	case r.j.satisfies(r.Until, r.Skip):
 		r.rep.Reached, r.rep.Finished = r.j.Reached, true
 		return nil
 	case r.j.State == Done:
 		r.rep.Forward = true
-		r.j.Base, r.j.Until, r.j.State = *r.j.Reached, r.Until, Unpacked
+		r.j.Base, r.j.Until, r.j.State, r.j.Skip = *r.j.Reached, r.Until, Unpacked, r.Skip
 		return nil
 	case r.j.Until != r.Until:
 		return fault.New(fault.Usage, fmt.Errorf("restore: an unfinished restore into %s goes to %q", r.w.target, r.j.Until),
 			"finish it by the same command, or remove the directory and "+r.w.dir)
 	}
+	r.j.Skip = r.Skip // whether it may be another one depends on how far the replay has come, which knows
 	r.rep.Resumed = true
 	return nil
 }
@@ -221,7 +226,7 @@ func (r *runner) openNew() error {
 	}
 	var b [12]byte
 	_, _ = rand.Read(b[:]) // never fails
-	r.j = &Journal{Set: r.Set, Repository: r.Repository.ID(), State: Unpacking, Until: r.Until,
+	r.j = &Journal{Set: r.Set, Repository: r.Repository.ID(), State: Unpacking, Until: r.Until, Skip: r.Skip,
 		Password: hex.EncodeToString(b[:]), Begun: time.Now().UTC()}
 	return nil
 }

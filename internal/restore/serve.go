@@ -280,6 +280,7 @@ func (r *runner) replay(ctx context.Context, i *server.Instance) error {
 	}
 	rep, err := replay.Run(ctx, replay.Options{
 		Target: i.DSN(""), Files: files, From: leg.From, Until: r.Until, Workers: r.Workers, Memory: r.Memory / 2,
+		Skip: r.Skip, Earlier: r.leftOut(),
 		Verify: !r.NoProof, Finalize: true, Progress: r.Progress,
 	})
 	r.rep.Replay = rep
@@ -387,6 +388,7 @@ func (r *runner) finish() error {
 		if rep.GTIDs != "" {
 			reached.GTIDs = rep.GTIDs
 		}
+		r.j.LeftOut = rep.LeftOut
 	}
 	r.j.State, r.j.Reached = Done, &reached
 	if err := r.w.write(r.j); err != nil {

@@ -107,6 +107,9 @@ type ForeignKey struct {
 	Child, Parent Name
 	// Cascades: deleting or updating the parent changes child rows.
 	Cascades bool
+	Name     string
+	// Columns refer to ParentColumns, in this order.
+	Columns, ParentColumns []string
 }
 
 // Load reads one base table; nil if there is none of this name.
@@ -284,6 +287,41 @@ func LoadForeignKeys(ctx context.Context, q Querier) ([]ForeignKey, error) {
 		return nil, fmt.Errorf("foreign keys: %w", err)
 	}
 	return fks, nil
+}
+
+// LoadReferences reads all foreign keys of the server with their columns.
+func LoadReferences(ctx context.Context, q Querier) (fks []ForeignKey, err error) {
+	err = each(ctx, q, `SELECT CONSTRAINT_NAME, TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, REFERENCED_TABLE_SCHEMA, REFERENCED_TABLE_NAME, REFERENCED_COLUMN_NAME
+		FROM information_schema.KEY_COLUMN_USAGE WHERE REFERENCED_TABLE_NAME IS NOT NULL
+		ORDER BY TABLE_SCHEMA, TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION`, nil, func(rows *sql.Rows) error {
+		var fk ForeignKey
+		var column, parent string
+		if err := rows.Scan(&fk.Name, &fk.Child.Database, &fk.Child.Table, &column, &fk.Parent.Database, &fk.Parent.Table, &parent); err != nil {
+			return err
+		}
+		if n := len(fks); n == 0 || fks[n-1].Name != fk.Name || fks[n-1].Child != fk.Child {
+			fks = append(fks, fk)
+		}
+		last := &fks[len(fks)-1]
+		last.Columns, last.ParentColumns = append(last.Columns, column), append(last.ParentColumns, parent)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("columns of foreign keys: %w", err)
+	}
+	return fks, nil
+}
+
+// BaseTables names the tables of a database that hold rows.
+func BaseTables(ctx context.Context, q Querier, database string) (names []Name, err error) {
+	err = each(ctx, q, `SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES
+		WHERE TABLE_SCHEMA = ? AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED', 'SEQUENCE') ORDER BY 1, 2`, []any{database}, func(rows *sql.Rows) error {
+		var n Name
+		err := rows.Scan(&n.Database, &n.Table)
+		names = append(names, n)
+		return err
+	})
+	return names, err
 }
 
 // IndexNames returns the names of a table's indexes.

@@ -44,9 +44,14 @@ func isWord(c byte) bool {
 	return c == '_' || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
 }
 
-func skipBlank(sql []byte) []byte {
+const blanks = " \t\r\n\v\f"
+
+func skipBlank(sql []byte) []byte { return skip(sql, blanks+"(;") }
+
+// skip passes over characters of a set and over comments.
+func skip(sql []byte, set string) []byte {
 	for {
-		sql = bytes.TrimLeft(sql, " \t\r\n\v\f(;")
+		sql = bytes.TrimLeft(sql, set)
 		switch {
 		case bytes.HasPrefix(sql, []byte("/*!")), bytes.HasPrefix(sql, []byte("/*M!")):
 			sql = bytes.TrimLeft(sql[3:], "!0123456789")

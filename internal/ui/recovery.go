@@ -53,6 +53,9 @@ func RestorePlan(p *restore.Plan) string {
 		until = "the end of the archive"
 	}
 	rows := [][2]string{{"Set", p.Set + " from repository " + p.Repository}, {"Until", until}}
+	if p.Skip != "" {
+		rows = append(rows, [2]string{"Skipped", p.Skip})
+	}
 	for i, b := range p.Backups {
 		name := "Backup"
 		if i > 0 {

@@ -40,6 +40,7 @@ func Report(r *replay.Report) string {
 		}
 		fmt.Fprintf(&b, "  %s  %s\n", mark, c.Text)
 	}
+	list(&b, "Skipped: not applied, but counted as contained", len(r.Plan.Skipped), func(i int) string { return skipped(r.Plan.Skipped[i]) })
 	list(&b, "Replayed verbatim, in the log's order", len(r.Lanes), func(i int) string {
 		return r.Lanes[i].Table + ": " + r.Lanes[i].Reason
 	})
@@ -87,6 +88,15 @@ func share(part, whole int64) string {
 	return fmt.Sprintf("  (%d %% of the changes)", part*100/whole)
 }
 
+// skipped names a transaction that is left out, and what it did.
+func skipped(s replay.Skipped) string {
+	name := s.Position.String()
+	if s.GTID != "" {
+		name += " " + s.GTID
+	}
+	return name + " of " + utc(s.Committed) + ": " + printable(s.What)
+}
+
 // Plan renders what a replay would do.
 func Plan(p *replay.Plan) string {
 	rows := [][2]string{
@@ -102,6 +112,9 @@ func Plan(p *replay.Plan) string {
 	}
 	if p.Open != "" {
 		rows = append(rows, [2]string{"note", p.Open})
+	}
+	for _, s := range p.Skipped {
+		rows = append(rows, [2]string{"skipped", skipped(s)})
 	}
 	for _, r := range p.Refused {
 		rows = append(rows, [2]string{"REFUSED", r.Position.String() + ": " + r.Reason})

@@ -38,7 +38,24 @@ func Replay(ctx context.Context, target *server.Instance, files []string, positi
 	return nil
 }
 
-func replay(ctx context.Context, target *server.Instance, files []string, position int64) error {
+// Piece is a part of a binary log that lies between two transactions.
+type Piece struct {
+	File     string
+	From, To int64
+}
+
+// ReplayPieces applies parts of binary logs, one after the other, in one session
+// each: what lies between them is left out.
+func ReplayPieces(ctx context.Context, target *server.Instance, pieces []Piece) error {
+	for _, p := range pieces {
+		if err := replay(ctx, target, []string{p.File}, p.From, fmt.Sprintf("--stop-position=%d", p.To)); err != nil {
+			return fmt.Errorf("oracle: %s from %d to %d: %w", p.File, p.From, p.To, err)
+		}
+	}
+	return nil
+}
+
+func replay(ctx context.Context, target *server.Instance, files []string, position int64, more ...string) error {
 	d := target.Distribution()
 	mysqlbinlog, err := d.Tool("mysqlbinlog")
 	if err != nil {
@@ -48,9 +65,9 @@ func replay(ctx context.Context, target *server.Instance, files []string, positi
 	if err != nil {
 		return err
 	}
-	read := exec.CommandContext(ctx, mysqlbinlog, append([]string{"--no-defaults",
-		"--verify-binlog-checksum", "--local-load=" + os.TempDir(), "--force-if-open",
-		fmt.Sprintf("--start-position=%d", position)}, files...)...)
+	args := append([]string{"--no-defaults", "--verify-binlog-checksum", "--local-load=" + os.TempDir(), "--force-if-open",
+		fmt.Sprintf("--start-position=%d", position)}, more...)
+	read := exec.CommandContext(ctx, mysqlbinlog, append(args, files...)...)
 	apply := exec.CommandContext(ctx, mysql, "--no-defaults", "--binary-mode", "--local-infile=1",
 		"--max-allowed-packet=1G", "--user=root", "--socket="+target.Socket())
 	return pipe(read, apply)

@@ -1,0 +1,58 @@
+package restore
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
+	"github.com/lifeboat-db/lifeboat/internal/replay"
+)
+
+// leftOut is what earlier runs into the same target have left out.
+func (r *runner) leftOut() replay.LeftOut {
+	if r.j == nil || r.j.LeftOut == nil {
+		return replay.LeftOut{}
+	}
+	return *r.j.LeftOut
+}
+
+// checkSkip refuses, before anything is fetched, what cannot be left out. What
+// the log holds is not known yet: the replay looks there before it writes.
+func (r *runner) checkSkip() error {
+	r.rep.Plan.Skip = r.Skip
+	names, err := replay.ParseNames(r.Skip)
+	if err != nil {
+		return err
+	}
+	before, err := replay.ParseNames(r.leftOut().Skipped)
+	if err != nil {
+		return err
+	}
+	if missing := before.Minus(names); !missing.IsEmpty() {
+		return fault.New(fault.Usage, fmt.Errorf("restore: %s was restored without %s: nothing brings that back there", r.Dir, missing),
+			"give --skip again as it was, with more names if you like, or restore into another directory")
+	}
+	return beyond(r.rep.Plan, names.Minus(before))
+}
+
+// beyond refuses names of which the log of the plan can have nothing.
+func beyond(p *Plan, names replay.Names) error {
+	if names.IsEmpty() {
+		return nil
+	}
+	if p.Leg == nil {
+		return fault.New(fault.Gap, errors.New("restore: --skip: the backup is brought back as it is, no log is replayed"), "")
+	}
+	flavor := gtid.FlavorNamed(p.Base.Flavor)
+	base, errBase := gtid.ParseSet(flavor, p.Base.GTIDs)
+	reach, errReach := gtid.ParseSet(flavor, p.Leg.GTIDs)
+	if errBase != nil || errReach != nil || reach.IsEmpty() {
+		return nil //nolint:nilerr // the replay will see
+	}
+	if outside := names.Outside(base, reach); !outside.IsEmpty() {
+		return fault.New(fault.Gap, fmt.Errorf("restore: --skip %s: no such transaction behind the backup in the log that is replayed", outside),
+			"lifeboat inspect and mysqlbinlog list transactions; --backup names an older backup")
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+package restore_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/lifeboat-db/lifeboat/internal/backup"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/server"
+	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
+)
+
+// executed is the last transaction of the source, as GTID.
+func (w *world) executed() string {
+	w.t.Helper()
+	db := servertest.Open(w.t, w.i, "")
+	if w.d.Flavor == server.MariaDB {
+		return servertest.Column(w.t, db, "SELECT @@gtid_binlog_pos")[0]
+	}
+	set := servertest.Column(w.t, db, "SELECT @@gtid_executed")[0]
+	uuid, last, _ := strings.Cut(set, ":")
+	return uuid + ":" + last[strings.LastIndexByte(last, '-')+1:]
+}
+
+// TestSkip: a table that was dropped by accident comes back with everything that
+// came after, and stays when the restore is moved forward.
+func TestSkip(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+		if !long && d.Name != servertest.Of(t, d.Flavor).Name {
+			t.Skip("the other one of this vendor does")
+		}
+		w := newWorld(t, d)
+		w.exec("CREATE TABLE d.keep (a INT PRIMARY KEY)", "INSERT INTO d.keep VALUES (1), (2)")
+		w.backup(drivers(d)[0], backup.Options{})
+		w.exec("INSERT INTO d.keep VALUES (3)")
+		keep := state(t, w.i).Tables["d.keep"]
+		w.exec("DROP TABLE d.keep")
+		accident := w.executed()
+		w.traffic(10, "after")
+		w.archived()
+		want := state(t, w.i)
+		want.Tables["d.keep"] = keep
+
+		dir := filepath.Join(t.TempDir(), "data")
+		o := w.options(dir, "")
+		for _, wrong := range []string{"0-7-1", w.executed()[:len(w.executed())-1] + "9999999", "nonsense"} {
+			o.Skip = wrong
+			class := fault.Gap
+			if wrong == "nonsense" {
+				class = fault.Usage
+			}
+			for _, o.PlanOnly = range []bool{true, false} {
+				if _, err := w.try(o); fault.ClassOf(err) != class {
+					t.Errorf("--skip %s: %v", wrong, err)
+				}
+			}
+			if _, err := os.Stat(dir); err == nil {
+				t.Fatal("something was written")
+			}
+		}
+		o.Skip, o.PlanOnly = accident, false
+		rep := w.restore(o)
+		if rep.Replay == nil || len(rep.Replay.Plan.Skipped) != 1 || !strings.Contains(rep.Replay.Plan.Skipped[0].What, "DROP TABLE") {
+			t.Errorf("%+v", rep.Replay)
+		}
+		w.same(dir, want)
+
+		w.traffic(10, "later")
+		w.archived()
+		want = state(t, w.i)
+		want.Tables["d.keep"] = keep
+		o.Skip = ""
+		if _, err := w.try(o); fault.ClassOf(err) != fault.Usage || !strings.Contains(err.Error(), accident) {
+			t.Errorf("forward without it: %v", err)
+		}
+		o.Skip = accident
+		if rep := w.restore(o); !rep.Forward {
+			t.Errorf("%+v", rep)
+		}
+		w.same(dir, want)
+
+		// What was left out is known for good.
+		w.exec("CREATE TABLE IF NOT EXISTS d.keep (a INT PRIMARY KEY, b INT)")
+		w.archived()
+		if _, err := w.try(o); fault.ClassOf(err) != fault.Refused || !strings.Contains(err.Error(), "d.keep") {
+			t.Errorf("the table made again: %v", err)
+		}
+		o.Skip += "," + w.executed()
+		if rep := w.restore(o); !rep.Resumed {
+			t.Errorf("%+v", rep)
+		}
+		w.same(dir, want)
+	})
+}

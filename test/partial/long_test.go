@@ -1,0 +1,5 @@
+//go:build long
+
+package partial_test
+
+const long = true
