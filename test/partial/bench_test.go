@@ -4,7 +4,7 @@
 package partial_test
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -125,11 +125,15 @@ func (l *log) names(numbers []int) string {
 
 // replay replays the log into the target, which holds what the log begins with.
 func (b *bench) replay(l log, o replay.Options) (*replay.Report, error) {
+	return b.replayUntil(b.t.Context(), l, o)
+}
+
+func (b *bench) replayUntil(ctx context.Context, l log, o replay.Options) (*replay.Report, error) {
 	o.Target, o.Files, o.Workers = b.target.DSN(""), []string{l.file}, 3
 	if o.From == "" {
 		o.From = fmt.Sprintf("%s:4", filepath.Base(l.file))
 	}
-	return replay.Run(b.t.Context(), o)
+	return replay.Run(ctx, o)
 }
 
 // serially applies the log to the twin without some transactions.
@@ -185,8 +189,6 @@ func conflicts(t *testing.T, err error, l log, n int, table string) {
 		t.Errorf("%v: want %s", err, l.start[n])
 	}
 }
-
-var errNone = errors.New("no error")
 
 func number(variable string, otherwise int) int {
 	if n, err := strconv.Atoi(os.Getenv(variable)); err == nil {

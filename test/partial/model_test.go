@@ -1,12 +1,14 @@
 package partial_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
@@ -322,7 +324,11 @@ func (b *bench) randomSkips(r *rand.Rand, choices int) (fit int) {
 		}
 		slices.Sort(skip)
 		b.reset(b.target, begin.setUp())
-		_, err := b.replay(l, replay.Options{Skip: l.names(skip), Verify: true, ChunkBytes: 256})
+		o := replay.Options{Skip: l.names(skip), Verify: true, ChunkBytes: 256}
+		for range 2 { // whenever it is interrupted, it goes on
+			b.interrupted(l, o, time.Duration(r.IntN(400))*time.Millisecond)
+		}
+		_, err := b.replay(l, o)
 		if misfit < 0 && err == nil {
 			fit++
 		}
@@ -332,6 +338,17 @@ func (b *bench) randomSkips(r *rand.Rand, choices int) (fit int) {
 		}
 	}
 	return fit
+}
+
+// interrupted runs a replay that is cut off after a while.
+func (b *bench) interrupted(l log, o replay.Options, after time.Duration) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), after)
+	defer cancel()
+	_, err := b.replayUntil(ctx, l, o)
+	if class := fault.ClassOf(err); err != nil && class != fault.Interrupted && class != fault.Refused {
+		b.t.Errorf("interrupted after %s: %v", after, err)
+	}
 }
 
 func (b *bench) judge(l log, skip []int, begin, end *model, misfit int, err error) {
