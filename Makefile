@@ -62,6 +62,10 @@ test-race: servers etcd versitygw ## run all tests with the race detector (needs
 mutants: servers etcd ## take each check of the guard out: a test must fail (an hour)
 	go run ./test/guard/mutants
 
+.PHONY: packages
+packages: ## build .deb and .rpm of lifeboat and lifeboat-guard into dist/
+	scripts/package dist
+
 .PHONY: lint
 lint: ## check the code, its layers and the scripts
 	scripts/lint
@@ -77,7 +81,7 @@ fuzz: ## run each fuzz test for FUZZ_TIME
 
 .PHONY: clean
 clean: ## remove what was built; the servers stay
-	rm -rf bin
+	rm -rf bin dist
 
 .PHONY: clean-cache
 clean-cache: ## remove the installed servers and tools

@@ -47,6 +47,7 @@ and when it cannot know.
 	}
 	root.AddCommand(agentCommand(), execCommand(), checkCommand(), statusCommand())
 	root.AddCommand(requestCommand(), approveCommand(), auditCommand(), identityCommand(), sshCommand(), setCommand(), ticketCommand())
+	root.AddCommand(extras()...)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	err := root.ExecuteContext(ctx)
 	code := exitCode(err)

@@ -373,17 +373,6 @@ func get(t *testing.T, url string) string {
 	return string(text)
 }
 
-// The unit's command is one that there is.
-func TestUnit(t *testing.T) {
-	text, err := os.ReadFile("../../packaging/lifeboat/lifeboat-archive.service")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, line, _ := strings.Cut(string(text), "\nExecStart=/usr/bin/lifeboat ")
-	line, _, _ = strings.Cut(line, "\n")
-	lifeboat(t, 2, strings.Fields(line), "set: it is missing")
-}
-
 // With hold the account that docs/archive.md names is enough, and one that lacks
 // a privilege is told which; logs that are archived go.
 func TestArchiveHold(t *testing.T) {

@@ -55,6 +55,7 @@ end what it has proven.
 	root.AddCommand(expireCommand())
 	root.AddCommand(repositoryCommand())
 	root.AddCommand(configCommand())
+	root.AddCommand(extras()...)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return &fault.Error{Class: fault.Usage, Err: err}
 	})

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
@@ -62,20 +64,24 @@ func (d mariaBackup) Check(ctx context.Context, s Source) error {
 	})
 }
 
-// checkDataDir looks whether the server's data can be read here.
+// checkDataDir looks whether the server's data can be read here. The tool asks by
+// access(2) whether it may write ibdata1 as well (10.11 os_file_get_status), which
+// it does not do then; of an account that is not root access does not count
+// capabilities, unless its secure bits say so (capabilities(7)).
 func checkDataDir(ctx context.Context, db *sql.DB) error {
 	dir, err := dbconn.Variable(ctx, db, "datadir")
 	if err != nil {
 		return fmt.Errorf("ask for the data directory: %w", err)
 	}
-	f, err := os.Open(filepath.Join(dir, "ibdata1"))
+	file := filepath.Join(dir, "ibdata1")
+	err = unix.Access(file, unix.R_OK|unix.W_OK)
 	if errors.Is(err, fs.ErrNotExist) { // innodb_data_file_path may say otherwise
-		f, err = os.Open(dir)
+		file, err = dir, unix.Access(dir, unix.R_OK|unix.X_OK)
 	}
 	if err != nil {
-		return fault.New(fault.Storage, fmt.Errorf("the server's data: %w", err), "run this on the server's host, as a user that may read them")
+		return fault.New(fault.Storage, fmt.Errorf("the server's data: %s: %w", file, err), "run this on the server's host, as a user that may read and write them, which mariadb-backup demands")
 	}
-	return f.Close()
+	return nil
 }
 
 // Size is that of the files in the data directory.

@@ -1,0 +1,6 @@
+//go:build long
+
+package packages
+
+// long: make test-long has more time.
+const long = true
