@@ -163,7 +163,8 @@ func TestLintRulesAgree(t *testing.T) {
 	}
 	for closed, floor := range rooms {
 		rule := lintRule(string(text), fmt.Sprintf("floor-%d", floor))
-		if !strings.Contains(rule, "- pkg: "+module+closed+"\n") {
+		pkg := "- pkg: " + module + closed
+		if !strings.Contains(rule, pkg+"\n") && !strings.Contains(rule, pkg+"$\n") { // a dollar: that package alone
 			t.Errorf(".golangci.yml: rule floor-%d does not deny %s", floor, closed)
 		}
 		for room, from := range rooms {

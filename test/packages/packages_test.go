@@ -280,7 +280,10 @@ func checkMan(t *testing.T, root string) {
 			text += string(out)
 		}
 		for _, part := range []string{"NAME", "SYNOPSIS", "Exit codes", "SEE ALSO"} {
-			if !strings.Contains(text, part) && !(part == "Exit codes" && strings.Contains(name, "guard-")) {
+			if part == "Exit codes" && strings.Contains(name, "guard-") {
+				continue // the guard's own page has them
+			}
+			if !strings.Contains(text, part) {
 				t.Errorf("%s has no %s:\n%s", name, part, text)
 			}
 		}
