@@ -426,3 +426,45 @@ func TestArchiveExpiryWarning(t *testing.T) {
 	run.signal(syscall.SIGTERM)
 	run.ends(0)
 }
+
+// A server of another database is refused by archive and backup, also where it
+// has the number of a member, and shows; it is let in if that is asked for.
+func TestArchiveStranger(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+		s := newSite(t, d)
+		lifeboat(t, 0, s.args("repository", "create"))
+		run := s.start()
+		s.traffic(5)
+		s.caughtUp()
+		run.signal(syscall.SIGTERM)
+		run.ends(0)
+		time.Sleep(time.Second) // servers of one second are told apart by what they do later
+		other := newSite(t, d)
+		other.configure("near", "url: "+s.place("near"))
+		other.traffic(3)
+		lifeboat(t, 6, other.args("archive", "status"), "REFUSED, server db1", "let it in once")
+		run = other.start("--archive-metrics", "127.0.0.1:0")
+		_, url, _ := strings.Cut(run.says("msg=metrics"), "url=")
+		if line := run.says("not archiving"); !strings.Contains(line, "--admit") {
+			t.Errorf("it says %s", line)
+		}
+		if text, want := get(t, url), `lifeboat_archive_errors_total{kind="refused",repository="near",server="db1"}`; !strings.Contains(text, want) || strings.Contains(text, want+" 0\n") {
+			t.Errorf("no refusal in\n%s", text)
+		}
+		run.signal(syscall.SIGTERM)
+		run.ends(0)
+		tool := "mysqldump=" + d.Tools()["mysqldump"]
+		lifeboat(t, 6, other.args("backup", "--server1-defaults-file", "", "--server1-dsn", other.i.DSN(""), "--backup-driver", "dump", "--tool", tool), "let it in once")
+		lifeboat(t, 2, other.args("archive", "run", "--admit", "db9"), "no server of this name")
+		if d.Flavor == server.MariaDB {
+			return // it has the other's number: who lets it in mixes them
+		}
+		run = other.start("--admit", "db1")
+		run.says("receiving")
+		run.signal(syscall.SIGTERM)
+		run.ends(0)
+		if text := finish(t, command(t, other.args("archive", "status")...)).out; strings.Contains(text, "REFUSED") {
+			t.Errorf("it was let in: %s", text)
+		}
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -33,6 +34,7 @@ func archiveCommand() *cobra.Command {
 
 func archiveRunCommand() *cobra.Command {
 	var asJSON bool
+	var admit []string
 	var flags *config.Flags
 	cmd := &cobra.Command{
 		Use:   "run [flags]",
@@ -41,7 +43,9 @@ func archiveRunCommand() *cobra.Command {
 does, and stores what it receives in each repository, byte for byte, within
 about a second of each commit. What does not answer is tried again, for ever,
 and nothing waits for anything else. It may be killed at any moment, and several
-may run at once. What was archived already is never received again.
+may run at once. What was archived already is never received again. A server
+that does not belong to the set, another database's, is refused, and the others
+go on.
 
 SIGTERM or SIGINT ends it: what has been received is stored first, which may
 take 30 seconds. A second signal does not wait for that.
@@ -60,10 +64,11 @@ opened at the beginning, or every server refuses the account.
 			if err != nil {
 				return err
 			}
-			return runArchive(cmd.Context(), loaded, newLog(cmd.ErrOrStderr(), asJSON))
+			return runArchive(cmd.Context(), loaded, admit, newLog(cmd.ErrOrStderr(), asJSON))
 		},
 	}
 	flags = config.AddFlags(cmd.Flags(), "set", "servers", "repositories", "archive")
+	cmd.Flags().StringSliceVar(&admit, "admit", nil, "names of servers that belong to the set, though they share no history with it that could be seen")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write the lines as JSON objects")
 	return cmd
 }
@@ -75,10 +80,17 @@ func newLog(out io.Writer, asJSON bool) *slog.Logger {
 	return slog.New(slog.NewTextHandler(out, nil))
 }
 
-func runArchive(ctx context.Context, c *config.Loaded, log *slog.Logger) (err error) {
+func runArchive(ctx context.Context, c *config.Loaded, admit []string, log *slog.Logger) (err error) {
 	o, err := runOptions(c)
 	if err != nil {
 		return err
+	}
+	for _, name := range admit {
+		i := slices.IndexFunc(o.Servers, func(s archive.Server) bool { return s.Name == name })
+		if i < 0 {
+			return fault.Usagef("--admit %s: the configuration has no server of this name", name)
+		}
+		o.Servers[i].Admit = true
 	}
 	registry := metrics.NewRegistry()
 	shown, logged, told := metrics.NewArchive(registry), ui.ArchiveLog(log), newNotifier(len(o.Servers)*len(o.Places))
@@ -166,8 +178,9 @@ func archiveStatusCommand() *cobra.Command {
 shows for each log how much of it is there, from when to when, where it is not
 continuous, and how far the live server is ahead. It needs no private key.
 
-It ends with 5 if a log has a gap, and with 8 if a repository cannot be read. A
-server that does not answer is no failure: that is what the archive is for.
+It ends with 5 if a log has a gap, with 6 if a repository refuses a server as one
+of another database, and with 8 if a repository cannot be read. A server that
+does not answer is no failure: that is what the archive is for.
 
 ` + exitCodes,
 		Example: `  lifeboat archive status

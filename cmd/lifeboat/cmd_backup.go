@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lifeboat-db/lifeboat/internal/archive"
 	"github.com/lifeboat-db/lifeboat/internal/backup"
 	"github.com/lifeboat-db/lifeboat/internal/config"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
@@ -24,6 +25,7 @@ type backupOptions struct {
 	server string
 	tools  map[string]string
 	lock   bool
+	admit  bool
 	json   bool
 }
 
@@ -36,7 +38,8 @@ func backupCommand() *cobra.Command {
 		Long: `Backup copies a running server into every repository of the configuration,
 without a second copy on disk: what the driver reads is cut into parts,
 compressed, encrypted if the repository is, and stored while it is read. Until
-the last part is there, there is no backup.
+the last part is there, there is no backup. A server that does not belong to the
+set, another database's, is refused (6).
 
 Drivers: mariadb-backup (MariaDB; full and incremental), clone (MySQL 8.4 and
 later, with the clone plugin; Lifeboat itself is the recipient), and dump, the
@@ -59,6 +62,7 @@ vendor's own tool, for what neither can do. auto takes the first that suits.
 	cmd.Flags().StringVar(&o.server, "server", "", "name of the server to copy (default: the first of the configuration)")
 	cmd.Flags().StringToStringVar(&o.tools, "tool", nil, "NAME=PATH of a tool of the vendor (default: in PATH)")
 	cmd.Flags().BoolVar(&o.lock, "lock", false, "of a dump: lock all tables meanwhile, so that MyISAM tables may be in it")
+	cmd.Flags().BoolVar(&o.admit, "admit", false, "the server belongs to the set, though it shares no history with it that could be seen")
 	cmd.Flags().BoolVar(&o.json, "json", false, "write one JSON object to standard output")
 	return cmd
 }
@@ -81,8 +85,11 @@ func runBackup(ctx context.Context, c *config.Loaded, o backupOptions, out io.Wr
 	m, err := backup.Take(ctx, backup.Options{
 		Repositories: repositories, Set: c.Set, Driver: driverOf(c), Incremental: c.Backup.Incremental,
 		PartBytes: int(c.Backup.Part), Workers: c.Backup.Workers,
-		Source:   backup.Source{DSN: dsn, Tools: o.tools, Throttle: int64(c.Backup.Throttle), Lock: o.lock},
-		Hold:     holder(c.Set, retain.WhatBackup, repositories...),
+		Source: backup.Source{DSN: dsn, Tools: o.tools, Throttle: int64(c.Backup.Throttle), Lock: o.lock},
+		Hold:   holder(c.Set, retain.WhatBackup, repositories...),
+		Admit: func(ctx context.Context, r *repository.Repository) error {
+			return archive.Admit(ctx, archive.Admission{Repository: r, Set: c.Set, DSN: dsn, Asked: o.admit})
+		},
 		Progress: func(p backup.Progress) { now.Store(&p) },
 	})
 	stop()

@@ -45,6 +45,9 @@ func (f File) Hole() bool {
 type Log struct {
 	Server string
 	Files  []File
+
+	// Stranger: the server is no member of the set. Nothing leads on by its log.
+	Stranger bool
 }
 
 // Position returns the end of what is archived.
@@ -58,7 +61,15 @@ func (l Log) tip() binlog.Position {
 
 // Load reads what is archived of all servers of a set, by name.
 func Load(ctx context.Context, r *repository.Repository, set string) ([]Log, error) {
-	return load(ctx, r, set, logsDir(set)+"/")
+	members, err := LoadMembers(ctx, r, set)
+	if err != nil {
+		return nil, err
+	}
+	logs, err := load(ctx, r, set, logsDir(set)+"/")
+	for i := range logs {
+		logs[i].Stranger = !members.Has(logs[i].Server)
+	}
+	return logs, err
 }
 
 // LoadServer reads what is archived of one server.

@@ -14,6 +14,9 @@
 // is never encrypted (Summary): a host that archives needs no secret key to go
 // on where it was.
 //
+// Who the servers of a set are is kept beside it (SET/members), so that no other
+// database is mixed in: Admit lets them in, and Load tells strangers.
+//
 // Every server is followed by itself, into each repository by itself, so that
 // nothing waits for anything else, and several archives of one server do no
 // harm: segments may overlap, and what overlaps is the same bytes. Which

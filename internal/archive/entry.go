@@ -49,7 +49,7 @@ func (l Log) Doubt(s State) string {
 // clocks tell, the likeliest first: one that the state's GTIDs fit, one that was
 // begun before it by the clocks as they are, the last of these.
 func (l Log) named(s State) (all []int) {
-	if s.File == "" || l.Server != s.Server {
+	if s.File == "" || l.Server != s.Server || l.Stranger {
 		return nil
 	}
 	for i, f := range slices.Backward(l.Files) {
@@ -101,7 +101,7 @@ func (f File) fits(s State) (points int) {
 // ByGTIDs finds the last file before which there is nothing that a state does
 // not hold. The error is about GTIDs that cannot be read.
 func (l Log) ByGTIDs(s State) (i int, ok bool, err error) {
-	if s.GTIDs == "" {
+	if s.GTIDs == "" || l.Stranger {
 		return 0, false, nil
 	}
 	has, err := gtid.ParseSet(gtid.FlavorNamed(s.Flavor), s.GTIDs)

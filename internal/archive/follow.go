@@ -19,6 +19,7 @@ type Options struct {
 	Set        string
 	DSN        string // of the server that is followed
 	Repository *repository.Repository
+	Admit      bool // the server belongs to the set, whatever can be shown
 
 	// Flush is how long a byte waits before it is stored. Zero: 1 s.
 	Flush time.Duration
@@ -179,6 +180,9 @@ type tornFile struct {
 func (e *tornFile) Unwrap() error { return e.error }
 
 func (f *follower) once(ctx context.Context) error {
+	if err := Admit(ctx, Admission{Repository: f.Repository, Set: f.Set, DSN: f.DSN, Asked: f.Admit}); err != nil {
+		return err
+	}
 	source, err := Ask(ctx, f.DSN)
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/repository"
 	"github.com/lifeboat-db/lifeboat/internal/stream"
 )
@@ -347,7 +348,7 @@ type channel struct {
 
 // replication asks a server from whom it replicates.
 func replication(ctx context.Context, q dbconn.Querier, who dbconn.Server) (list []channel, err error) {
-	maria := who.Flavor.String() == "mariadb"
+	maria := who.Flavor == gtid.MariaDB
 	question := "SHOW REPLICA STATUS"
 	switch {
 	case maria:
@@ -362,10 +363,23 @@ func replication(ctx context.Context, q dbconn.Querier, who dbconn.Server) (list
 	if err != nil {
 		return nil, fmt.Errorf("archive: %s: %w", question, err)
 	}
+	err = eachRow(rows, func(said map[string]string) {
+		c := channel{source: said["Master_UUID"], host: said["Master_Host"], file: said["Relay_Master_Log_File"]}
+		if id := said["Master_Server_Id"]; maria && id != "0" {
+			c.source = "mariadb-" + id
+		}
+		list = append(list, c)
+	})
+	return list, err
+}
+
+// eachRow gives rows of a SHOW statement as texts by their columns' names, those
+// of MySQL from 8.0.22 on as they were called before, and closes them.
+func eachRow(rows *sql.Rows, row func(said map[string]string)) (err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	columns, err := rows.Columns()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	cells, into := make([]sql.NullString, len(columns)), make([]any, len(columns))
 	for i := range cells {
@@ -373,17 +387,13 @@ func replication(ctx context.Context, q dbconn.Querier, who dbconn.Server) (list
 	}
 	for rows.Next() {
 		if err := rows.Scan(into...); err != nil {
-			return nil, err
+			return err
 		}
 		said := map[string]string{}
 		for i, name := range columns {
 			said[strings.Replace(name, "Source_", "Master_", 1)] = cells[i].String
 		}
-		c := channel{source: said["Master_UUID"], host: said["Master_Host"], file: said["Relay_Master_Log_File"]}
-		if id := said["Master_Server_Id"]; maria && id != "0" {
-			c.source = "mariadb-" + id
-		}
-		list = append(list, c)
+		row(said)
 	}
-	return list, rows.Err()
+	return rows.Err()
 }

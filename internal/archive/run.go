@@ -16,8 +16,9 @@ import (
 
 // Server is one whose log is archived.
 type Server struct {
-	Name string // for people
-	DSN  string
+	Name  string // for people
+	DSN   string
+	Admit bool // it belongs to the set, whatever can be shown: see Admission
 }
 
 // Place is a repository that may not be there yet.
@@ -193,7 +194,7 @@ func (r *runner) pair(ctx context.Context, s Server, place int, l Listener) erro
 	if repo == nil {
 		return nil
 	}
-	err := Follow(ctx, Options{Set: r.Set, DSN: s.DSN, Repository: repo, Flush: r.Flush, SegmentBytes: r.SegmentBytes,
+	err := Follow(ctx, Options{Set: r.Set, DSN: s.DSN, Repository: repo, Admit: s.Admit, Flush: r.Flush, SegmentBytes: r.SegmentBytes,
 		MaxWait: r.MaxWait, Grace: r.Grace, Listener: l})
 	if err != nil {
 		return fmt.Errorf("server %s, repository %s: %w", s.Name, r.Places[place].Name, err)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
-	"github.com/lifeboat-db/lifeboat/internal/repository"
 )
 
 // StatusVersion is the version of Status as JSON.
@@ -37,26 +36,35 @@ type ServerStatus struct {
 
 // PlaceStatus is what a repository holds.
 type PlaceStatus struct {
-	Name  string      `json:"name"`
-	Logs  []LogStatus `json:"logs"`
-	Error string      `json:"error,omitempty"` // why it cannot be read
-	err   error
+	Name    string      `json:"name"`
+	Logs    []LogStatus `json:"logs"`
+	Refused []Refusal   `json:"refused,omitempty"` // live servers that are no members of the set
+	Error   string      `json:"error,omitempty"`   // why it cannot be read
+	err     error
+}
+
+// Refusal says why a repository refuses a server.
+type Refusal struct {
+	Server string `json:"server"` // name of the configuration
+	Why    string `json:"why"`
 }
 
 // LogStatus is one server's log in a repository.
 type LogStatus struct {
-	Server      string    `json:"server"`         // uuid, or mariadb-ID
-	Name        string    `json:"name,omitempty"` // of the configuration, if the server answers
-	Files       int       `json:"files"`          // of the log
-	Bytes       int64     `json:"bytes"`          // of the log
-	Stored      int64     `json:"stored_bytes"`   // in the repository
-	First       time.Time `json:"first_commit,omitzero"`
-	Last        time.Time `json:"last_commit,omitzero"`
-	Archived    time.Time `json:"archived,omitzero"` // when the last of it was
-	End         string    `json:"end,omitempty"`     // FILE:OFFSET
-	Reached     string    `json:"reached"`           // GTIDs
-	Gaps        []Gap     `json:"gaps"`
-	BehindBytes *int64    `json:"behind_bytes,omitempty"` // of the live server's log; absent: it does not answer
+	Server   string    `json:"server"`         // uuid, or mariadb-ID
+	Name     string    `json:"name,omitempty"` // of the configuration, if the server answers
+	Files    int       `json:"files"`          // of the log
+	Bytes    int64     `json:"bytes"`          // of the log
+	Stored   int64     `json:"stored_bytes"`   // in the repository
+	First    time.Time `json:"first_commit,omitzero"`
+	Last     time.Time `json:"last_commit,omitzero"`
+	Archived time.Time `json:"archived,omitzero"` // when the last of it was
+	End      string    `json:"end,omitempty"`     // FILE:OFFSET
+	Reached  string    `json:"reached"`           // GTIDs
+	// Stranger: the server is no member of the set, and nothing leads on by it.
+	Stranger    bool   `json:"stranger,omitempty"`
+	Gaps        []Gap  `json:"gaps"`
+	BehindBytes *int64 `json:"behind_bytes,omitempty"` // of the live server's log; absent: it does not answer
 	// LagSeconds is 0 if nothing is behind, else at most the age of the last
 	// commit that is archived; absent: the server does not answer.
 	LagSeconds *float64 `json:"lag_seconds,omitempty"`
@@ -73,8 +81,9 @@ func Look(ctx context.Context, set string, servers []Server, places []Place, hol
 	}
 	for i, place := range places {
 		all.Go(func() {
-			s.Repositories[i] = PlaceStatus{Name: place.Name}
-			logs[i], s.Repositories[i].err = lookPlace(ctx, set, place)
+			p := &s.Repositories[i]
+			p.Name = place.Name
+			logs[i], p.Refused, p.err = lookPlace(ctx, set, servers, place)
 		})
 	}
 	all.Wait()
@@ -106,12 +115,23 @@ func lookServer(ctx context.Context, server Server, hold bool) ServerStatus {
 	return s
 }
 
-func lookPlace(ctx context.Context, set string, place Place) (logs []Log, err error) {
-	var r *repository.Repository
-	if r, err = place.Open(ctx); err == nil {
-		logs, err = Load(ctx, r, set)
+func lookPlace(ctx context.Context, set string, servers []Server, place Place) (logs []Log, refused []Refusal, err error) {
+	r, err := place.Open(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
-	return logs, err
+	if logs, err = Load(ctx, r, set); err != nil {
+		return nil, nil, err
+	}
+	for _, server := range servers {
+		short, cancel := context.WithTimeout(ctx, askTime)
+		err := Admit(short, Admission{Repository: r, Set: set, DSN: server.DSN, LookOnly: true})
+		cancel()
+		if fault.ClassOf(err) == fault.Refused { // all else shows elsewhere
+			refused = append(refused, Refusal{Server: server.Name, Why: err.Error()})
+		}
+	}
+	return logs, refused, nil
 }
 
 // describe tells what a place's logs are. A live server of which nothing is
@@ -130,7 +150,7 @@ func (s *Status) describe(logs []Log) []LogStatus {
 }
 
 func (s *Status) log(l Log) LogStatus {
-	st := LogStatus{Server: l.Server, Files: len(l.Files), Reached: l.Reached(), Gaps: append([]Gap{}, l.Gaps()...)}
+	st := LogStatus{Server: l.Server, Files: len(l.Files), Reached: l.Reached(), Stranger: l.Stranger, Gaps: append([]Gap{}, l.Gaps()...)}
 	for _, f := range l.Files {
 		st.Bytes += f.End - f.Start
 		st.Stored += f.Stored
@@ -177,11 +197,17 @@ func behindBytes(tip binlog.Position, files []sourceFile) (behind int64) {
 }
 
 // Err is what a command ends with: fault.Storage if a repository cannot be
-// read, else fault.Gap if a log has one.
+// read, else fault.Refused if one refuses a server, else fault.Gap if a log has
+// one.
 func (s *Status) Err() error {
 	for _, p := range s.Repositories {
 		if p.err != nil {
 			return storage(p.err)
+		}
+	}
+	for _, p := range s.Repositories {
+		for _, r := range p.Refused {
+			return fault.Errorf(fault.Refused, "archive: server %s: %s", r.Server, r.Why)
 		}
 	}
 	for _, p := range s.Repositories {

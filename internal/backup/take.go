@@ -32,6 +32,10 @@ type Options struct {
 	// says why: then the backup fails. May be nil.
 	Hold func(ctx context.Context, backups []string) (held context.Context, release func(), err error)
 
+	// Admit says whether the server of Source belongs to the set, in each of the
+	// repositories, before anything is stored there; may be nil.
+	Admit func(ctx context.Context, r *repository.Repository) error
+
 	// Progress, if set, is called after every MiB of the stream or so, by one
 	// goroutine.
 	Progress func(Progress)
@@ -145,10 +149,26 @@ func (t *taking) prepare(ctx context.Context) (held context.Context, release fun
 	if err := t.ready(ctx); err != nil {
 		return nil, nil, err
 	}
+	if err := t.admit(ctx); err != nil {
+		return nil, nil, err
+	}
 	if t.Incremental {
 		return t.holdParent(ctx)
 	}
 	return ctx, func() {}, t.touch(ctx)
+}
+
+// admit asks every repository whether the server belongs to the set.
+func (t *taking) admit(ctx context.Context) error {
+	if t.Admit == nil {
+		return nil
+	}
+	for _, r := range t.Repositories {
+		if err := t.Admit(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // holdParent finds the parent, holds it, and looks once more: what is there then

@@ -21,9 +21,10 @@ const (
 	kindServer  = "server"  // a server does not answer, or not as it should
 	kindStorage = "storage" // a repository cannot be used
 	kindNoSpace = "no_space"
+	kindRefused = "refused" // a repository refuses a server: it is another database's
 )
 
-var kinds = []string{kindDenied, kindServer, kindStorage, kindNoSpace}
+var kinds = []string{kindDenied, kindServer, kindStorage, kindNoSpace, kindRefused}
 
 // Archive are the metrics of archiving, by server and repository, as they are
 // called in the configuration.
@@ -174,6 +175,8 @@ func kindOf(err error) string {
 	switch {
 	case fault.ClassOf(err) == fault.NoSpace:
 		return kindNoSpace
+	case fault.ClassOf(err) == fault.Refused:
+		return kindRefused
 	case archive.Denied(err):
 		return kindDenied
 	case fault.ClassOf(err) == fault.Storage || fault.ClassOf(err) == fault.VerifyFailed:

@@ -53,7 +53,7 @@ func TestArchive(t *testing.T) {
 		do   func()
 		want string
 	}{
-		{func() {}, `connected{P} 0;disk_full{P} 0;last_commit_timestamp_seconds{P} 0;stored_bytes_total{P} 0;segments_total{P} 0;alarms_total{P} 0;errors_total{kind="denied",P} 0;errors_total{kind="server",P} 0;errors_total{kind="storage",P} 0;errors_total{kind="no_space",P} 0`},
+		{func() {}, `connected{P} 0;disk_full{P} 0;last_commit_timestamp_seconds{P} 0;stored_bytes_total{P} 0;segments_total{P} 0;alarms_total{P} 0;errors_total{kind="denied",P} 0;errors_total{kind="server",P} 0;errors_total{kind="storage",P} 0;errors_total{kind="no_space",P} 0;errors_total{kind="refused",P} 0`},
 		{func() { one.Connected("id", binlog.Position{File: "b.000001", Offset: 4}) }, `connected{P} 1`},
 		{func() {
 			one.Stored(archive.Summary{File: "b.000001", End: 700, Last: time.Unix(1389000000, 0)}, 500)
@@ -65,6 +65,7 @@ func TestArchive(t *testing.T) {
 		{func() { one.Waiting(errors.New("gone"), 0) }, `errors_total{kind="server",P} 1`},
 		{func() { one.Waiting(fmt.Errorf("x: %w", stream.ErrDenied), 0) }, `errors_total{kind="denied",P} 1`},
 		{func() { one.Waiting(fault.Errorf(fault.Storage, "x"), 0) }, `errors_total{kind="storage",P} 1`},
+		{func() { one.Waiting(fault.Errorf(fault.Refused, "x"), 0) }, `errors_total{kind="refused",P} 1`},
 		{func() {}, `held_files{S} 0;held_bytes{S} 0;expiry_warning{S} 0;hold_failing{S} 0;purged_files_total{S} 0`},
 		{func() { a.Kept("db1", archive.Kept{Files: 3, Bytes: 700, Purged: 2, Warning: "x"}) }, `held_files{S} 3;held_bytes{S} 700;expiry_warning{S} 1;purged_files_total{S} 2`},
 		{func() { a.Kept("db1", archive.Kept{Err: errors.New("gone")}) }, `held_files{S} 3;held_bytes{S} 700;expiry_warning{S} 1;hold_failing{S} 1`},
@@ -86,7 +87,7 @@ func TestArchive(t *testing.T) {
 			t.Errorf("the other repository has %s", line)
 		}
 	}
-	if len(untouched) != 11 {
+	if len(untouched) != 12 {
 		t.Errorf("%d metrics of a pair: %v", len(untouched), untouched)
 	}
 	other.ServerAt(binlog.Position{File: "b.000001", Offset: 900})

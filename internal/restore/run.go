@@ -143,7 +143,8 @@ func (r *runner) plan(ctx context.Context, req Request) (err error) {
 }
 
 // Look reads what a repository holds of a set. A backup that cannot be read is
-// an error: nobody would notice that it is missing.
+// an error: nobody would notice that it is missing. One of a server that is no
+// member of the set is left out.
 func Look(ctx context.Context, repo *repository.Repository, set string) (Inventory, error) {
 	inv := Inventory{Repository: repo.Name(), Set: set}
 	g, ctx := errgroup.WithContext(ctx)
@@ -156,7 +157,14 @@ func Look(ctx context.Context, repo *repository.Repository, set string) (Invento
 		inv.Backups = found
 		return errors.Join(append(bad, err)...)
 	})
-	return inv, g.Wait()
+	var members archive.Members
+	g.Go(func() (err error) {
+		members, err = archive.LoadMembers(ctx, repo, set)
+		return err
+	})
+	err := g.Wait()
+	inv.Backups = slices.DeleteFunc(inv.Backups, func(m backup.Manifest) bool { return !members.Has(m.Server) })
+	return inv, err
 }
 
 func (r *runner) run(ctx context.Context) error {

@@ -35,6 +35,11 @@ type Options struct {
 	DSN  string // data source name of the Go driver
 	From binlog.Position
 
+	// After, of MariaDB, is a GTID position: instead of From, the stream is what
+	// comes behind it, in whichever files. Pieces tell no offsets of the files
+	// then, and the source may leave out events between them.
+	After string
+
 	// ServerID is the replica that the source sees. Two of one number disturb
 	// each other. Zero: a random one of 2^31 to 2^32-1.
 	ServerID uint32
@@ -74,6 +79,8 @@ var (
 	ErrHole = errors.New("the source left out a part of its log")
 	// ErrPurged says that the source has the file no more.
 	ErrPurged = errors.New("the source does not have this file any more")
+	// ErrNoGTID says that the source's log does not have a GTID, or not any more.
+	ErrNoGTID = errors.New("the source's log does not have this GTID")
 	// ErrPosition says that the source's file is shorter, or another one.
 	ErrPosition = errors.New("the source's file does not have this position")
 	// ErrTorn says that the source finds no whole event there: its file is
@@ -102,7 +109,7 @@ func Open(ctx context.Context, o Options) (*Stream, error) {
 	if err := w.dump(o); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
-	return &Stream{wire: w, walk: walker{want: o.From}}, nil
+	return &Stream{wire: w, walk: walker{want: o.From, loose: o.After != ""}}, nil
 }
 
 // At is where the next event begins, or where the stream was asked to begin.

@@ -15,6 +15,7 @@ const firstOffset = 4
 // walker knows where in which file the stream is. It is pure.
 type walker struct {
 	want   binlog.Position // what was asked for: the first file must be it
+	loose  bool            // any file may be the first, and events may be missing
 	file   string          // empty before the first ROTATE
 	offset int64           // of the next event
 	format binlog.Format
@@ -70,7 +71,7 @@ func (w *walker) enter(raw []byte) (Piece, error) {
 	}
 	got := binlog.Position{File: r.Name, Offset: int64(r.Position)} //nolint:gosec // compared below
 	switch {
-	case w.file == "" && got != w.want:
+	case w.file == "" && got != w.want && !w.loose:
 		return Piece{}, fmt.Errorf("%w: it begins at %s, and was asked for %s", ErrHole, got, w.want)
 	case w.file == got.File:
 		return Piece{}, fmt.Errorf("%w: it begins %s once more", binlog.ErrCorrupt, got)
@@ -104,7 +105,7 @@ func (w *walker) describe(raw []byte) (Piece, error) {
 func (w *walker) place(raw []byte, ev binlog.Event) (Piece, error) {
 	ev.Offset, ev.End = w.offset, w.offset+int64(len(raw))
 	next := binary.LittleEndian.Uint32(raw[13:])
-	if next != 0 && next != uint32(ev.End) { //nolint:gosec // the field is modulo 2^32
+	if next != 0 && next != uint32(ev.End) && !w.loose { //nolint:gosec // the field is modulo 2^32
 		return Piece{}, fmt.Errorf("%w: %s ends at %d by itself, at %d by the events before it (is the log encrypted by encrypt_binlog?)", ErrHole, ev.Type, next, ev.End)
 	}
 	w.offset = ev.End

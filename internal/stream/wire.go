@@ -74,7 +74,17 @@ func (w *wire) dump(o Options) error {
 			return classify(fmt.Errorf("%s: %w", statement, err))
 		}
 	}
-	return w.request(o.From, id, maria)
+	if o.After == "" {
+		return w.request(o.From, id, maria)
+	}
+	statement := "SET @slave_connect_state = '" + o.After + "', @slave_gtid_strict_mode = 0, @slave_gtid_ignore_duplicates = 0"
+	if _, err := gtid.ParseSet(gtid.MariaDB, o.After); err != nil || !maria {
+		return fmt.Errorf("a stream behind GTIDs %.200q: they have to be MariaDB's, and so has the server: %w", o.After, err)
+	}
+	if _, err := w.conn.Execute(statement); err != nil {
+		return classify(fmt.Errorf("%s: %w", statement, err))
+	}
+	return w.request(binlog.Position{Offset: firstOffset}, id, maria)
 }
 
 func (w *wire) isMariaDB() (bool, error) {
@@ -168,6 +178,9 @@ func fatal(text string) error {
 		"truncated in the middle of event":   ErrTorn,
 		"bogus data in log event":            ErrTorn,
 		"did not pass":                       ErrTorn, // a checksum
+		"slave GTID state":                   ErrNoGTID,
+		"missing the GTID":                   ErrNoGTID,
+		"GTID state requested":               ErrNoGTID,
 	} {
 		if strings.Contains(text, part) {
 			return sentinel

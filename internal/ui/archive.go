@@ -99,6 +99,9 @@ func ArchiveStatus(s *archive.Status) string {
 		default:
 			b.WriteString(archivedLogs(r.Logs))
 		}
+		for _, no := range r.Refused {
+			b.WriteString(wrap(no.Why, "  REFUSED, server "+printable(no.Server)+": ", "    "))
+		}
 		b.WriteByte('\n')
 	}
 	for _, server := range s.Servers {
@@ -124,6 +127,9 @@ func archivedLogs(logs []archive.LogStatus) string {
 		name := cmp.Or(l.Name, l.Server)
 		if l.End != "" {
 			b += wrap(l.End+" "+shorten(l.Reached), "  "+printable(name)+" reaches ", "    ")
+		}
+		if l.Stranger {
+			b += "  " + printable(name) + " is no member of the set: its log is used for nothing\n"
 		}
 		for _, gap := range l.Gaps {
 			b += wrap(fmt.Sprintf("%s to %s: %s", gap.After, gap.Before, gap.Why), "  GAP of "+printable(name)+", ", "    ")

@@ -25,6 +25,7 @@ const (
 	roleManifest
 	roleLog
 	roleLease
+	roleMember
 )
 
 // status is what is known of an object.
@@ -75,6 +76,8 @@ func classify(e store.Entry) *object {
 	switch {
 	case parts[0] == "leases" && len(parts) == 2:
 		o.role = roleLease
+	case parts[0] == "members" && len(parts) == 2:
+		o.role = roleMember
 	case parts[0] == "backups" && len(parts) == 3 && idPattern.MatchString(parts[1]):
 		o.backup = parts[1]
 		o.classifyFile(parts[2])
@@ -108,6 +111,8 @@ func (o *object) belongs(h repository.Header) error {
 		return o.kind(h, "backup-manifest")
 	case roleLease:
 		return o.kind(h, "lease")
+	case roleMember:
+		return o.kind(h, "set-member")
 	case roleLog:
 		return o.log.Describe(h)
 	default:
