@@ -26,6 +26,8 @@ func (v *verifier) gone() {
 		switch {
 		case o.role == roleManifest && v.hasOlder(o):
 			v.found(Finding{Kind: Missing, Object: name, Lost: Lost{Backups: []string{o.backup}}, Cause: whenThere(r)})
+		case o.role == roleMember: // nobody removes it; without it strangers are let in, or members are not
+			v.found(Finding{Kind: Missing, Object: name, Cause: whenThere(r)})
 		case o.role == roleLog:
 			collect(lost, o, r)
 		default:

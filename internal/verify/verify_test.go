@@ -369,6 +369,7 @@ func TestInAnothersPlace(t *testing.T) {
 			segment[2]:           strings.TrimSuffix(w.logs[uuid][1][0], hash(w.logs[uuid][1][0])),
 			segment[3]:           filepath.Dir(w.logs[maria][0][0]) + "/closed",
 			w.logs[maria][1][0]:  "s/leases/restore-01",
+			w.logs[uuid][1][0]:   "s/members/" + uuid,
 		} {
 			name := to + hash(from)
 			w.place(name, w.stored(from))
@@ -387,6 +388,9 @@ func TestInAnothersPlace(t *testing.T) {
 // lost: some only by who has seen it before.
 func TestMissing(t *testing.T) {
 	kinds(t, func(t *testing.T, w *world) {
+		if _, _, err := w.r.Put(t.Context(), "s/members/before", "set-member", map[string]any{"servers": []string{uuid, maria}, "how": "before"}, nil); err != nil {
+			t.Fatal(err)
+		}
 		o := w.options()
 		o.State = filepath.Join(t.TempDir(), "state")
 		o.MaxAge = time.Hour
