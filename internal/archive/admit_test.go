@@ -115,6 +115,21 @@ func TestStranger(t *testing.T) {
 	})
 }
 
+// TestHoldStranger: nothing goes from a server that is no member.
+func TestHoldStranger(t *testing.T) {
+	d := servertest.Of(t, server.MariaDB)
+	w := newWorld(t, d)
+	w.archived()
+	other := w.stranger(d)
+	other.rotated(2)
+	h := other.hold(0, other.self(), archive.Place{Name: "one", Open: func(context.Context) (*repository.Repository, error) { return w.repo, nil }})
+	refused(t, (<-h.kept).Err)
+	h.rounds(3)
+	if names := other.names(); len(names) != 3 {
+		t.Errorf("the server has only %v", names)
+	}
+}
+
 // TestReplicaIsMember: a replica of a member is let in, also when its source is
 // not there any more.
 func TestReplicaIsMember(t *testing.T) {

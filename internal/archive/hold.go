@@ -159,6 +159,11 @@ func (k *keeper) purge(ctx context.Context, s Source) (stays string, err error) 
 	if err != nil {
 		return "", err
 	}
+	for _, r := range places { // what is there under its name must be its own
+		if err := Admit(ctx, Admission{Repository: r, Set: k.Set, DSN: k.server.DSN, LookOnly: true}); err != nil {
+			return "", err
+		}
+	}
 	needed, err := k.needs(ctx, s)
 	if err != nil {
 		return "", err
