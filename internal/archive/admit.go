@@ -211,8 +211,12 @@ func replicasOf(ctx context.Context, q dbconn.Querier, who dbconn.Server) (list 
 	return list, err
 }
 
-// maxFiles bounds how many files of a log are compared for a proof.
-const maxFiles = 4
+// Bounds of a proof: files of a log that are compared, and those that are looked
+// at for it, each by a connection.
+const (
+	maxFiles  = 4
+	maxLooked = 32
+)
 
 // proof looks at what is archived: how a server belongs to a set by it, or why
 // that cannot be shown.
@@ -303,7 +307,7 @@ func (a Admission) sameHistory(ctx context.Context, id identity, logs []Log) (ho
 		if l.Stranger {
 			continue
 		}
-		for i := len(l.Files) - 1; i >= 0 && tried < maxFiles; i-- {
+		for i := len(l.Files) - 1; i >= max(0, len(l.Files)-maxLooked) && tried < maxFiles; i-- {
 			same, known, err := a.sameTransactions(ctx, id, l.Files[i].Summary)
 			if err != nil {
 				return "", nil, err

@@ -3,6 +3,7 @@ package stream_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -230,4 +231,60 @@ func first(t *testing.T, i *server.Instance) binlog.Position {
 		t.Fatal(err)
 	}
 	return binlog.Position{File: filepath.Base(logs[0]), Offset: 4}
+}
+
+// TestAfter: behind a GTID position come the transactions behind it, from
+// whichever file; what the log does not have, or MySQL does not know, is said.
+func TestAfter(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+		i := source(t, d)
+		db := servertest.Open(t, i, "")
+		servertest.Exec(t, db, "CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY)", "FLUSH BINARY LOGS",
+			"INSERT INTO d.t VALUES (3)", "INSERT INTO d.t VALUES (4)", "FLUSH BINARY LOGS", "INSERT INTO d.t VALUES (5)")
+		first := func(after string) (at uint64, err error) {
+			s, err := stream.Open(t.Context(), stream.Options{DSN: i.DSN(""), After: after})
+			if err != nil {
+				return 0, err
+			}
+			defer s.Close()
+			for {
+				p, err := s.Next()
+				if err != nil {
+					return 0, err
+				}
+				if p.Kind == stream.Bytes && p.Event.Type == binlog.MariaGTID {
+					return binary.LittleEndian.Uint64(p.Event.Body), nil
+				}
+			}
+		}
+		if d.Flavor == server.MySQL {
+			if _, err := first("0-7-3"); err == nil {
+				t.Error("MySQL knows a GTID of MariaDB")
+			}
+			return
+		}
+		for after, want := range map[string]uint64{"0-7-1": 2, "0-7-3": 4, "0-7-4": 5} {
+			if at, err := first(after); at != want || err != nil {
+				t.Errorf("behind %s comes %d, %v, want %d", after, at, err, want)
+			}
+		}
+		if _, err := first("0-7-99"); !errors.Is(err, stream.ErrNoGTID) {
+			t.Errorf("what is not there: %v", err)
+		}
+		for logs, err := i.BinaryLogs(t.Context()); len(logs) > 1; logs, err = i.BinaryLogs(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			servertest.Exec(t, db, "PURGE BINARY LOGS TO 'bin.000003'")
+			time.Sleep(20 * time.Millisecond) // it keeps what we have just read
+		}
+		if _, err := first("0-7-2"); !errors.Is(err, stream.ErrNoGTID) {
+			t.Errorf("what was purged: %v", err)
+		}
+		for _, bad := range []string{"x", "0-7-1'; SELECT 1"} {
+			if _, err := first(bad); err == nil {
+				t.Errorf("%q is taken for a position", bad)
+			}
+		}
+	})
 }

@@ -178,7 +178,7 @@ func fatal(text string) error {
 		"truncated in the middle of event":   ErrTorn,
 		"bogus data in log event":            ErrTorn,
 		"did not pass":                       ErrTorn, // a checksum
-		"slave GTID state":                   ErrNoGTID,
+		"not in the master's binlog":         ErrNoGTID,
 		"missing the GTID":                   ErrNoGTID,
 		"GTID state requested":               ErrNoGTID,
 	} {
