@@ -73,7 +73,7 @@ func (a Admission) claim(ctx context.Context, id identity) (again bool, err erro
 	case !a.LookOnly:
 		return true, r.put(ctx, a.Repository, a.Set)
 	case len(before) > 0:
-		return false, a.enter(ctx, id, Members{[]record{r}})
+		return false, a.enter(ctx, id, Members{records: []record{r}})
 	}
 	return false, nil
 }

@@ -3,6 +3,7 @@ package archive_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -347,5 +348,39 @@ func TestMembersOfTwoPlaces(t *testing.T) {
 	slices.Sort(got)
 	if want := "[db1 one in db1 two refused db2 one refused db2 two in]"; fmt.Sprint(got) != want {
 		t.Errorf("%v, want %s", got, want)
+	}
+}
+
+// TestDamagedMember: a record that is damaged holds up neither who it is of nor
+// what is read; one that may tell of anybody lets everything be read.
+func TestDamagedMember(t *testing.T) {
+	w := newWorld(t, servertest.Of(t, server.MariaDB))
+	w.archived()
+	damage := func(name string) {
+		t.Helper()
+		path := filepath.Join(w.dir, "repository", name)
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("x"), 0o400); err != nil {
+			t.Fatal(err)
+		}
+	}
+	damage(w.admitted()[0])
+	members, err := archive.LoadMembers(t.Context(), w.repo, "s")
+	if err != nil || !members.Has("mariadb-7") || members.Has("mariadb-8") {
+		t.Errorf("members: %+v, %v", members, err)
+	}
+	if err := archive.Admit(t.Context(), w.admission()); err != nil {
+		t.Error(err)
+	}
+	name, _, err := w.repo.Put(t.Context(), "s/members/before", "set-member", map[string]any{"servers": []string{"mariadb-8"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damage(name)
+	members, err = archive.LoadMembers(t.Context(), w.repo, "s")
+	if err != nil || !members.Has("mariadb-8") {
+		t.Errorf("members: %+v, %v", members, err)
 	}
 }

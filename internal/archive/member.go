@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,6 +26,7 @@ const (
 	howHistory     = "history"     // it has transactions of the set
 	howLog         = "log"         // its log is the archived one
 	howAsked       = "asked"       // somebody has said so
+	howDamaged     = "damaged"     // it has a record that cannot be read; is in none
 )
 
 // record is an object SET/members/SERVER-HASH, or SET/members/before-HASH. In
@@ -47,6 +49,7 @@ func membersDir(set string) string { return set + "/members/" }
 // Members are the servers of a set, as far as they are written down.
 type Members struct {
 	records []record
+	unsure  bool // a record that may tell of anybody cannot be read
 }
 
 // Known reports whether members are written down at all. Where they are not, the
@@ -54,8 +57,8 @@ type Members struct {
 func (m Members) Known() bool { return len(m.records) > 0 }
 
 // Has reports whether what is there of a server belongs to the set. Of a set
-// whose members are not written down everything does.
-func (m Members) Has(server string) bool { return !m.Known() || len(m.of(server)) > 0 }
+// whose members are not written down, or cannot all be read, everything does.
+func (m Members) Has(server string) bool { return !m.Known() || m.unsure || len(m.of(server)) > 0 }
 
 // of are the records of a server.
 func (m Members) of(server string) (list []record) {
@@ -93,29 +96,45 @@ func count(records []record) Members {
 			first = r
 		}
 	}
-	return Members{slices.DeleteFunc(slices.Clone(records), func(r record) bool {
+	return Members{records: slices.DeleteFunc(slices.Clone(records), func(r record) bool {
 		return r.How == howFirst && r.Servers[0] != first.Servers[0]
 	})}
 }
 
-// LoadMembers reads who belongs to a set.
+// LoadMembers reads who belongs to a set. A record that is damaged still tells
+// by its name of whom it is: archiving and restoring go on.
 func LoadMembers(ctx context.Context, r *repository.Repository, set string) (m Members, err error) {
 	var records []record
+	unsure := false
 	for e, err := range r.List(ctx, membersDir(set)) {
 		if err != nil {
 			return m, fmt.Errorf("archive: %w", err)
 		}
-		h, err := r.Check(ctx, e.Name)
-		if err != nil {
-			return m, fmt.Errorf("archive: %w", err)
+		one, err := readRecord(ctx, r, e.Name)
+		if errors.Is(err, repository.ErrDamaged) {
+			name := strings.TrimPrefix(e.Name, membersDir(set))
+			one, err = record{Servers: []string{name[:strings.LastIndexByte(name, '-')]}, How: howDamaged}, nil
+			unsure = unsure || one.Servers[0] == howBefore
 		}
-		var one record
-		if err := json.Unmarshal(h.Meta, &one); err != nil || h.Kind != kindMember || len(one.Servers) == 0 {
-			return m, fmt.Errorf("archive: %s: it does not say who is a member: %w", e.Name, repository.ErrDamaged)
+		if err != nil {
+			return m, err
 		}
 		records = append(records, one)
 	}
-	return count(records), nil
+	m = count(records)
+	m.unsure = unsure
+	return m, nil
+}
+
+func readRecord(ctx context.Context, r *repository.Repository, name string) (one record, err error) {
+	h, err := r.Check(ctx, name)
+	if err != nil {
+		return one, fmt.Errorf("archive: %w", err)
+	}
+	if err := json.Unmarshal(h.Meta, &one); err != nil || h.Kind != kindMember || len(one.Servers) == 0 {
+		return one, fmt.Errorf("archive: %s: it does not say who is a member: %w", name, repository.ErrDamaged)
+	}
+	return one, nil
 }
 
 // identity is what a server says of itself.

@@ -42,11 +42,11 @@ func TestCountMembers(t *testing.T) {
 // By what a server says of itself it belongs to a set, or not.
 func TestJudge(t *testing.T) {
 	list := func(names ...string) []string { return names }
-	mysql := Members{[]record{
+	mysql := Members{records: []record{
 		{Servers: list("m1"), How: howFirst, Sources: list("old"), Executed: list("m1", "old", "template", "n1")},
 		{Servers: list("m2"), How: howReplication, Executed: list("m1")},
 	}}
-	maria := Members{[]record{{Servers: list("mariadb-1"), How: howFirst, Place: "here"}, {Servers: list("mariadb-1"), How: howLog, Place: "there"}}}
+	maria := Members{records: []record{{Servers: list("mariadb-1"), How: howFirst, Place: "here"}, {Servers: list("mariadb-1"), How: howLog, Place: "there"}}}
 	for _, c := range []struct {
 		name string
 		in   Members

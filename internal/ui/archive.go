@@ -81,7 +81,7 @@ func KeptLog(log *slog.Logger) func(server string, k archive.Kept) {
 			log.Warn("logs are held, whatever is archived", "server", server, "error", failed)
 		}
 		if k.Purged > 0 {
-			log.Info("purged", "server", server, "files", k.Purged, "left", k.Files, "bytes", k.Bytes)
+			log.Info("purged", "server", server, "files", k.Purged, "left", k.Files, "bytes", k.Bytes, "next", k.Why)
 		}
 	}
 }

@@ -87,11 +87,11 @@ func TestKeptLog(t *testing.T) {
 		tell("db1", archive.Kept{Files: 3, Warning: "too early"})
 		tell("db2", archive.Kept{Err: errors.New("denied")})
 	}
-	tell("db2", archive.Kept{Files: 1, Bytes: 700, Purged: 2})
+	tell("db2", archive.Kept{Files: 1, Bytes: 700, Purged: 2, Why: "a replica needs it"})
 	tell("db2", archive.Kept{Err: errors.New("denied")})
 	want := `level=WARN msg=expiry server=db1 warning="too early"
 level=WARN msg="logs are held, whatever is archived" server=db2 error=denied
-level=INFO msg=purged server=db2 files=2 left=1 bytes=700
+level=INFO msg=purged server=db2 files=2 left=1 bytes=700 next="a replica needs it"
 level=WARN msg="logs are held, whatever is archived" server=db2 error=denied
 `
 	if got := out.String(); got != want {
