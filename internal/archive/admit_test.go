@@ -106,9 +106,10 @@ func TestStranger(t *testing.T) {
 		if d.Flavor == server.MariaDB {
 			return // it has the other's number: who lets it in mixes them
 		}
-		o.Admit, o.Listener = true, archive.Listener{}
+		in := make(chan struct{}, 1)
+		o.Admit, o.Listener = true, archive.Listener{Connected: func(string, binlog.Position) { in <- struct{}{} }}
 		stop = other.follow(o)
-		other.await()
+		<-in
 		stop()
 		if err := archive.Admit(t.Context(), other.admission()); err != nil {
 			t.Errorf("it was let in, and is not known: %v", err)

@@ -140,8 +140,8 @@ func (w *world) await() {
 // same checks that the archive holds the server's files, byte for byte.
 func (w *world) same() {
 	w.t.Helper()
+	want, dir := w.files(), w.t.TempDir() // a server may write to its file by itself
 	w.await()
-	want, dir := w.files(), w.t.TempDir()
 	found := 0
 	for _, f := range w.log().Files {
 		path, err := archive.Fetch(w.t.Context(), w.repo, f, dir)

@@ -81,9 +81,10 @@ func TestReconnectIsCheap(t *testing.T) {
 		other.SegmentBytes = 100
 		second := w.follow(other)
 		defer second()
-		rotate(5)
+		w.rotated(5)
 		w.hangUp()
-		rotate(5)
+		w.rotated(5) // the other one may close them
+		w.await()
 		stop()
 		w.same()
 		if len(w.alarms) > 0 {
