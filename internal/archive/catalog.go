@@ -59,6 +59,16 @@ func (l Log) tip() binlog.Position {
 	return binlog.Position{File: last.File, Offset: last.End}
 }
 
+// archived is when the last of it was.
+func (l Log) archived() (last time.Time) {
+	for _, f := range l.Files {
+		if f.Archived.After(last) {
+			last = f.Archived
+		}
+	}
+	return last
+}
+
 // Load reads what is archived of all servers of a set, by name.
 func Load(ctx context.Context, r *repository.Repository, set string) ([]Log, error) {
 	members, err := LoadMembers(ctx, r, set)

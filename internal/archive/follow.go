@@ -32,6 +32,10 @@ type Options struct {
 	// context has ended. Zero: 30 s.
 	Grace time.Duration
 
+	// Now is the archiving host's clock, which may be wrong and may jump. Nil:
+	// time.Now.
+	Now func() time.Time
+
 	Listener Listener
 }
 
@@ -72,6 +76,9 @@ func (o *Options) setDefaults() error {
 	o.SegmentBytes = cmp.Or(o.SegmentBytes, defaultSegment)
 	o.MaxWait = cmp.Or(o.MaxWait, defaultMaxWait)
 	o.Grace = cmp.Or(o.Grace, defaultGrace)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	if o.SegmentBytes < 1 || o.SegmentBytes > maxSegment {
 		return fmt.Errorf("archive: segments of %d bytes: it takes 1 to %d", o.SegmentBytes, maxSegment)
 	}
@@ -156,6 +163,7 @@ type follower struct {
 	other  string // ID of an archived file that the server's is not
 	torn   binlog.Position
 	tail   *tail
+	newest time.Time // of what is archived, by whichever host
 
 	mu      sync.Mutex // of builder: the stream fills it, the clock empties it
 	builder builder
@@ -211,6 +219,7 @@ func (f *follower) start(ctx context.Context, s Source) (from resume, err error)
 	if err != nil {
 		return from, err
 	}
+	f.newest = log.archived()
 	from, alarm := start(log, s.files, f.other, f.torn)
 	if alarm == "" {
 		return from, nil
@@ -218,6 +227,7 @@ func (f *follower) start(ctx context.Context, s Source) (from resume, err error)
 	if log, err = f.tail.loadAll(ctx, f.Repository, f.Set, s.Server); err != nil {
 		return from, err
 	}
+	f.newest = log.archived()
 	if s, err = Ask(ctx, f.DSN); err != nil {
 		return from, err
 	}
@@ -428,8 +438,20 @@ func (f *follower) store(ctx context.Context) error {
 	}
 }
 
+// stamp is the time of what is stored now: later than that of all before it,
+// also if a clock has gone back. It tells which of two runs of files is the
+// later one (order).
+func (f *follower) stamp() time.Time {
+	now := f.Now().UTC()
+	if !now.After(f.newest) {
+		now = f.newest.Add(time.Microsecond)
+	}
+	f.newest = now
+	return now
+}
+
 func (f *follower) put(ctx context.Context, b batch) error {
-	b.Archived = time.Now().UTC()
+	b.Archived = f.stamp()
 	if len(b.data) > 0 {
 		_, size, err := f.Repository.Put(ctx, b.dir(f.Set)+"/"+segmentPrefix(b.Start, b.End), kindSegment, b.Summary, b.data)
 		if err != nil {

@@ -66,7 +66,9 @@ type LogStatus struct {
 	Gaps        []Gap  `json:"gaps"`
 	BehindBytes *int64 `json:"behind_bytes,omitempty"` // of the live server's log; absent: it does not answer
 	// LagSeconds is 0 if nothing is behind, else at most the age of the last
-	// commit that is archived; absent: the server does not answer.
+	// commit that is archived; absent: the server does not answer, or nobody
+	// knows, since that commit's time is none or, by a clock that is wrong or by
+	// SET timestamp, has not come yet.
 	LagSeconds *float64 `json:"lag_seconds,omitempty"`
 }
 
@@ -158,8 +160,8 @@ func (s *Status) log(l Log) LogStatus {
 			st.First = f.First
 		}
 		st.Last = slices.MaxFunc([]time.Time{st.Last, f.Last}, time.Time.Compare)
-		st.Archived = slices.MaxFunc([]time.Time{st.Archived, f.Archived}, time.Time.Compare)
 	}
+	st.Archived = l.archived()
 	if tip := l.tip(); !tip.IsZero() {
 		st.End = tip.String()
 	}
@@ -178,7 +180,7 @@ func (st *LogStatus) compare(tip binlog.Position, files []sourceFile, now time.T
 		lag = max(0, now.Sub(st.Last).Seconds())
 	}
 	st.BehindBytes, st.LagSeconds = &behind, &lag
-	if behind > 0 && st.Last.IsZero() {
+	if behind > 0 && (st.Last.IsZero() || st.Last.After(now)) {
 		st.LagSeconds = nil // nothing says how old what is missing is
 	}
 }
