@@ -225,13 +225,7 @@ func summary(ctx context.Context, r *repository.Repository, name string, read fu
 	if err != nil {
 		return s, err
 	}
-	if h.Kind != kindSegment && h.Kind != kindClosed {
-		return s, fmt.Errorf("%s: it is of kind %q", name, h.Kind)
-	}
-	if s, err = parseSummary(h.Meta); err != nil {
-		return s, fmt.Errorf("%s: %w", name, err)
-	}
-	return s, nil
+	return told(name, h)
 }
 
 // parseSummary reads a header's meta. A member that is not known may change what

@@ -83,8 +83,8 @@ func (f File) write(ctx context.Context, r *repository.Repository, out *os.File)
 			if err != nil {
 				return err
 			}
-			if h.Kind != kindSegment || int64(len(data)) != s.End-s.Start {
-				return fmt.Errorf("%w: %s holds %d bytes of kind %q", repository.ErrDamaged, s.Name, len(data), h.Kind)
+			if _, err := told(s.Name, h); err != nil {
+				return err
 			}
 			about, err := parseSummary(h.Meta)
 			if err != nil {

@@ -3,6 +3,7 @@ package archive
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/lifeboat-db/lifeboat/internal/repository"
 	"github.com/lifeboat-db/lifeboat/internal/repository/store"
@@ -59,6 +60,20 @@ func (o *Object) Describe(h repository.Header) error {
 	}
 	o.Summary = s
 	return nil
+}
+
+// told is what the header of an object says, which must fit its name: see
+// Describe.
+func told(name string, h repository.Header) (Summary, error) {
+	set, _, _ := strings.Cut(name, logsDir("")+"/")
+	o, ok := ParseObject(set, store.Entry{Name: name})
+	if !ok {
+		return Summary{}, fmt.Errorf("%s: not the name of an object of a log", name)
+	}
+	if err := o.Describe(h); err != nil {
+		return Summary{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return o.Summary, nil
 }
 
 // Assemble makes logs of their objects, as Load does. Of those that have not
