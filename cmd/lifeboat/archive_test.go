@@ -239,11 +239,13 @@ func TestArchiveEncrypted(t *testing.T) {
 	d.ends(0)
 }
 
-// A gap is an exit code of its own, and a place.
+// A gap is an exit code of its own, and a place; the first scrape of the metrics
+// shows the alarm, and no restore passes it.
 func TestArchiveGap(t *testing.T) {
 	s := newSite(t, servertest.Of(t, server.MySQL))
 	lifeboat(t, 0, s.args("repository", "create"))
 	d := s.start()
+	lifeboat(t, 0, s.args("backup", "--server1-dsn", s.i.DSN(""), "--server1-defaults-file", file(t, "root.cnf", "[client]\nuser=root\n"), "--backup-driver", "dump", "--tool", "mysqldump="+s.i.Distribution().Tools()["mysqldump"]))
 	s.traffic(3)
 	s.caughtUp()
 	d.signal(syscall.SIGTERM)
@@ -254,8 +256,12 @@ func TestArchiveGap(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.exec("PURGE BINARY LOGS TO '" + filepath.Base(logs[len(logs)-1]) + "'")
-	d = s.start()
+	d = s.start("--archive-metrics", "127.0.0.1:0")
+	_, url, _ := strings.Cut(d.says("msg=metrics"), "url=")
 	d.says("alarm")
+	if text := get(t, url); !strings.Contains(text, `lifeboat_archive_alarms_total{repository="near",server="db1"} 1`) {
+		t.Errorf("no alarm in\n%s", text)
+	}
 	for st := s.look(); st.BehindBytes == nil || *st.BehindBytes > 0; st = s.look() {
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -266,6 +272,11 @@ func TestArchiveGap(t *testing.T) {
 		t.Errorf("gaps: %+v", st.Gaps)
 	}
 	lifeboat(t, 5, s.args("archive", "status"), "GAP of db1, "+st.Gaps[0].After)
+	mysqld, err := s.i.Distribution().Tool("mysqld")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lifeboat(t, 5, s.args("restore", "--dir", s.place("restored"), "--mysqld", mysqld), "goes on behind a gap")
 }
 
 // look is the status whatever its exit code.
