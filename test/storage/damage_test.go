@@ -35,9 +35,8 @@ func TestDamagedArchive(t *testing.T) {
 			}
 			s.exec("FLUSH BINARY LOGS")
 		}
-		s.await(repo)
+		truth := s.await(repo)
 		stop()
-		truth := s.files()
 		var objects []string
 		for e, err := range repo.List(t.Context(), "s/") {
 			if err != nil {
@@ -161,7 +160,7 @@ func (s *source) read(repo *repository.Repository, truth map[string][]byte) erro
 			if err != nil {
 				return err
 			}
-			if !bytes.Equal(bytesOf(s.t, path), truth[f.File]) {
+			if !bytes.HasPrefix(bytesOf(s.t, path), truth[f.File]) { // the last one may have grown
 				s.t.Errorf("%s has other bytes than the server's", f.File)
 			}
 		}

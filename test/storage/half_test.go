@@ -130,11 +130,10 @@ func overwrite(t *testing.T, path string, at int64, data []byte) {
 // killWriting kills the server while it writes a large transaction into its log.
 func (s *source) killWriting(last string, r *rand.Rand) {
 	s.t.Helper()
-	db := servertest.Open(s.t, s.i, "")
 	before := size(s.t, last)
 	done := make(chan error, 1)
 	go func() {
-		_, err := db.ExecContext(s.t.Context(), "INSERT INTO d.h (b) SELECT REPEAT('x', 2000000) FROM d.n")
+		_, err := s.db.ExecContext(s.t.Context(), "INSERT INTO d.h (b) SELECT REPEAT('x', 2000000) FROM d.n")
 		done <- err
 	}()
 	for want := before + r.Int64N(1<<21); size(s.t, last) <= want; {
@@ -155,7 +154,8 @@ func (s *source) killWriting(last string, r *rand.Rand) {
 func (s *source) cutOff(last string, r *rand.Rand) {
 	s.t.Helper()
 	before := size(s.t, last)
-	s.exec(fmt.Sprintf("INSERT INTO d.h (b) VALUES (REPEAT('h', %d))", r.IntN(1<<14)))
+	key := -1 - r.Int32N(1<<30)
+	s.exec(fmt.Sprintf("INSERT INTO d.h VALUES (%d, REPEAT('h', %d))", key, r.IntN(1<<14)))
 	if err := s.i.Kill(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func (s *source) cutOff(last string, r *rand.Rand) {
 	if err := s.i.Restart(s.t.Context()); err != nil {
 		s.t.Fatal(err)
 	}
-	s.exec("SET sql_log_bin = 0", "DELETE FROM d.h ORDER BY a DESC LIMIT 1") // a server that dies there has never committed it
+	s.exec("SET sql_log_bin = 0", fmt.Sprintf("DELETE FROM d.h WHERE a = %d", key)) // a server that dies there has never committed it
 	s.t.Logf("%s: the last transaction is from %d to %d, cut off at %d; the server has made %d of it", filepath.Base(last), before, whole, cut, size(s.t, last))
 }
 

@@ -15,7 +15,6 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/repository/store"
 	"github.com/lifeboat-db/lifeboat/internal/repository/store/storetest"
 	"github.com/lifeboat-db/lifeboat/internal/server"
-	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
 )
 
 // TestOutage: storage does not answer for a long time, while the server is
@@ -80,12 +79,11 @@ func (s *source) load(while time.Duration) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), while)
 	defer cancel()
-	db := servertest.Open(s.t, s.i, "")
 	var g errgroup.Group
 	for range 4 {
 		g.Go(func() error {
 			for ctx.Err() == nil {
-				if _, err := db.ExecContext(s.t.Context(), "INSERT INTO d.t (b) VALUES (RANDOM_BYTES(190))"); err != nil {
+				if _, err := s.db.ExecContext(s.t.Context(), "INSERT INTO d.t (b) VALUES (RANDOM_BYTES(190))"); err != nil {
 					return err
 				}
 			}
@@ -163,9 +161,8 @@ func TestBadNetwork(t *testing.T) {
 				stop := a.run(t)
 				s.write(20, r)
 				s.noise(2, r)
-				s.await(open(t, withEndpoint(o, gateway)))
-				stop()
 				s.same(open(t, withEndpoint(o, gateway)))
+				stop()
 				once(t, a, withEndpoint(o, gateway))
 			})
 		})

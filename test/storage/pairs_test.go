@@ -37,8 +37,7 @@ func TestPairs(t *testing.T) {
 				o = gateway.Options(t)
 			}
 			repo := create(t, o)
-			s.pair(o, r)
-			s.same(repo)
+			s.pair(repo, o, r)
 			objects += whole(t, o)
 			if n%2 == 1 {
 				putOnce(t, o)
@@ -50,8 +49,9 @@ func TestPairs(t *testing.T) {
 	})
 }
 
-// pair lets two archive a while; one of them is ended and comes back.
-func (s *source) pair(o store.Options, r *rand.Rand) {
+// pair lets two archive a while; one of them is ended and comes back. What is
+// archived then is the server's log.
+func (s *source) pair(repo *repository.Repository, o store.Options, r *rand.Rand) {
 	s.t.Helper()
 	all := make([]*archiver, 2)
 	stops := make([]func(), 2)
@@ -66,7 +66,7 @@ func (s *source) pair(o store.Options, r *rand.Rand) {
 	s.write(r.IntN(10), r)
 	stops[one] = all[one].run(s.t)
 	s.write(1+r.IntN(10), r)
-	s.await(all[0].Repository)
+	s.same(repo)
 	for i, stop := range stops {
 		stop()
 		if len(all[i].alarms) > 0 {

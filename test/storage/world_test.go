@@ -3,6 +3,7 @@ package storage_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -52,9 +53,10 @@ func one(t *testing.T, salt uint64, test func(t *testing.T, d server.Distributio
 
 // source is a server whose log is archived.
 type source struct {
-	t *testing.T
-	d server.Distribution
-	i *server.Instance
+	t  *testing.T
+	d  server.Distribution
+	i  *server.Instance
+	db *sql.DB
 }
 
 func start(t *testing.T, d server.Distribution, args ...string) *source {
@@ -64,28 +66,28 @@ func start(t *testing.T, d server.Distribution, args ...string) *source {
 		all = append(all, "--gtid-mode=ON", "--enforce-gtid-consistency=ON")
 	}
 	s := &source{t: t, d: d, i: servertest.Start(t, d, append(all, args...)...)}
+	s.db = servertest.Open(t, s.i, "")
 	s.exec("CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY AUTO_INCREMENT, b LONGBLOB)")
 	return s
 }
 
 func (s *source) exec(statements ...string) {
 	s.t.Helper()
-	servertest.Exec(s.t, servertest.Open(s.t, s.i, ""), statements...)
+	servertest.Exec(s.t, s.db, statements...)
 }
 
 // write commits n transactions, small ones and some of up to a megabyte, and
 // begins a new file now and then.
 func (s *source) write(n int, r *rand.Rand) {
 	s.t.Helper()
-	db := servertest.Open(s.t, s.i, "")
 	for range n {
 		switch r.IntN(12) {
 		case 0:
-			servertest.Exec(s.t, db, "FLUSH BINARY LOGS")
+			servertest.Exec(s.t, s.db, "FLUSH BINARY LOGS")
 		case 1:
-			servertest.Exec(s.t, db, "BEGIN", fmt.Sprintf("INSERT INTO d.t (b) VALUES (REPEAT('x', %d))", r.IntN(1<<20)), "DELETE FROM d.t WHERE a % 3 = 0", "COMMIT")
+			servertest.Exec(s.t, s.db, "BEGIN", fmt.Sprintf("INSERT INTO d.t (b) VALUES (REPEAT('x', %d))", r.IntN(1<<20)), "DELETE FROM d.t WHERE a % 3 = 0", "COMMIT")
 		default:
-			servertest.Exec(s.t, db, fmt.Sprintf("INSERT INTO d.t (b) VALUES (REPEAT('%d', %d))", r.IntN(10), r.IntN(1<<r.IntN(14))))
+			servertest.Exec(s.t, s.db, fmt.Sprintf("INSERT INTO d.t (b) VALUES (REPEAT('%d', %d))", r.IntN(10), r.IntN(1<<r.IntN(14))))
 		}
 	}
 }
@@ -185,10 +187,15 @@ func load(t *testing.T, r *repository.Repository) archive.Log {
 	return logs[0]
 }
 
-// await waits until everything that the server has is archived.
-func (s *source) await(r *repository.Repository) {
+// await waits until everything that the server has is archived, and returns it.
+// The archive must be running: MariaDB notes checkpoints in its log by itself.
+func (s *source) await(r *repository.Repository) (files map[string][]byte) {
 	s.t.Helper()
-	for !s.archived(r) {
+	for {
+		files = s.files()
+		if covers(load(s.t, r), files) {
+			return files
+		}
 		if s.t.Context().Err() != nil {
 			s.t.Fatal("the archive does not catch up")
 		}
@@ -196,27 +203,22 @@ func (s *source) await(r *repository.Repository) {
 	}
 }
 
-func (s *source) archived(r *repository.Repository) bool {
-	s.t.Helper()
-	log := load(s.t, r)
-	for name, data := range s.files() {
-		there := false
-		for _, f := range log.Files {
-			there = there || f.File == name && f.End >= int64(len(data))
-		}
-		if !there {
-			return false
+// covers reports whether a log has all of the server's files.
+func covers(log archive.Log, files map[string][]byte) bool {
+	n := 0
+	for _, f := range log.Files {
+		if data, ok := files[f.File]; ok && f.End >= int64(len(data)) {
+			n++
 		}
 	}
-	return true
+	return n == len(files)
 }
 
 // same waits until everything is archived, and checks that it is the server's
 // files, byte for byte, without a gap.
 func (s *source) same(r *repository.Repository) {
 	s.t.Helper()
-	s.await(r)
-	want, log := s.files(), load(s.t, r)
+	want, log := s.await(r), load(s.t, r)
 	for _, f := range log.Files {
 		data, ok := want[f.File]
 		if !ok {
@@ -231,7 +233,7 @@ func (s *source) same(r *repository.Repository) {
 			s.t.Fatal(err)
 		}
 		if len(got) < len(data) || !bytes.Equal(got[:len(data)], data) {
-			s.t.Errorf("%s: %d bytes are archived that are not the server's %d", f.File, len(got), len(data))
+			s.t.Errorf("%s: %d bytes are archived that are not the server's %d: %+v", f.File, len(got), len(data), f)
 		}
 		delete(want, f.File)
 	}
