@@ -42,6 +42,9 @@ server on the directory, replays the log in parallel, reads back every row that
 the log has touched, and shuts the server down. What is left is a data directory
 for a server of the same version.
 
+Where no log of one server leads from the backup to the end, as after a failover,
+those of several are replayed one after another, by GTIDs.
+
 --until names the last moment to keep: a time with its zone, gtid:SET or
 FILE:POSITION; without it everything that is archived comes back.
 
@@ -74,6 +77,7 @@ A directory that is not empty is never touched.
 	f.StringToStringVar(&o.Tools, "tool", nil, "NAME=PATH of a tool of the vendor (default: beside the server, or in PATH)")
 	f.StringArrayVar(&o.ServerArgs, "server-option", nil, "option for the private server, such as --innodb-undo-tablespaces=3; repeatable")
 	f.BoolVar(&o.NoProof, "no-proof", false, "do not read back the rows that the log has touched")
+	f.StringVar(&o.Log, "log", "", "server whose log has to lead to the end, where logs of several end differently (default: any)")
 	f.StringVar(&o.repository, "repository", "", "name of the repository to read (default: the first of the configuration)")
 	f.StringVar(&o.asOf, "repository-as-of", "", "read the repository as it was at this time (a bucket with versioning)")
 	f.BoolVar(&o.noLease, "no-lease", false, "write nothing to the repository, where expire may remove what is needed meanwhile")

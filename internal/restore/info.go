@@ -29,7 +29,7 @@ type BackupInfo struct {
 	From        time.Time `json:"from"`           // the first moment that can be asked for
 	Until       time.Time `json:"until,omitzero"` // the last commit that can be brought back; zero: only the backup itself
 	GTIDs       string    `json:"gtids,omitempty"`
-	Log         string    `json:"log,omitempty"`     // the server whose log leads there
+	Logs        []string  `json:"logs,omitempty"`    // the servers whose logs lead there, one after another
 	Problem     string    `json:"problem,omitempty"` // why it does not lead on
 	Warnings    []string  `json:"warnings,omitempty"`
 }
@@ -52,8 +52,12 @@ func Inform(inv Inventory) *Info {
 		switch {
 		case err != nil:
 			b.Problem = err.Error()
-		case p.Leg != nil:
-			b.Until, b.GTIDs, b.Log = p.Leg.Until, p.Leg.GTIDs, p.Leg.Server
+		case len(p.Legs) > 0:
+			last := p.Legs[len(p.Legs)-1]
+			b.Until, b.GTIDs = last.Until, last.GTIDs
+			for _, l := range p.Legs {
+				b.Logs = append(b.Logs, l.Server)
+			}
 		}
 		info.Backups = append(info.Backups, b)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/atomicfile"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/replay"
 )
 
 // State is how far a restore has come. Each is written when what it says is on
@@ -24,6 +25,7 @@ type State string
 const (
 	Unpacking State = "unpacking" // the target directory may hold anything
 	Unpacked  State = "unpacked"  // it holds the base; a replay may have begun, and has its own checkpoint
+	Replayed  State = "replayed"  // all logs are replayed
 	Done      State = "done"      // it holds what was wanted
 )
 
@@ -38,7 +40,13 @@ type Journal struct {
 	Base       Base     `json:"base"`    // of the run that goes on or is done
 	Inexact    bool     `json:"inexact"` // Base is not later than what the target holds: its server will say
 	Reached    *Base    `json:"reached"` // of the last run that is done
-	Password   string   `json:"password,omitempty"`
+
+	// Of a restore that goes on: the log that is being replayed onto Base, and
+	// what those before it have done. After each, Base is what it has reached.
+	Log      *Begun           `json:"log,omitempty"`
+	Replayed []*replay.Report `json:"replayed,omitempty"`
+
+	Password string `json:"password,omitempty"`
 
 	// Settings are what a server on the target must agree with, by option.
 	Settings map[string]string `json:"settings,omitempty"`
@@ -60,7 +68,7 @@ const journalVersion = 1
 //
 //	journal.json  a Journal
 //	lock          held while a restore runs
-//	log/          binary log files, while they are needed
+//	log/          binary log files, while they are needed, by log
 type workspace struct {
 	dir    string
 	target string
@@ -89,6 +97,11 @@ func openWorkspace(target string) (*workspace, error) {
 		return nil, errors.Join(fault.New(fault.Busy, fmt.Errorf("restore: another restore into %s runs", w.target), "wait for it"), w.lock.Close())
 	}
 	return w, nil
+}
+
+// logOf is where the files of a leg lie: those of several logs have the same names.
+func (w *workspace) logOf(l *Leg) string {
+	return filepath.Join(w.log(), l.begun.Server+"."+l.begun.File+"."+l.begun.ID)
 }
 
 func (w *workspace) log() string     { return filepath.Join(w.dir, "log") }

@@ -216,7 +216,7 @@ func TestRestore(t *testing.T) {
 				// is what would be done.
 				again := w.options(dir, "")
 				again.PlanOnly = true
-				if rep = w.restore(again); !rep.Forward || len(rep.Plan.BackupIDs) > 0 || rep.Plan.Leg == nil {
+				if rep = w.restore(again); !rep.Forward || len(rep.Plan.BackupIDs) > 0 || len(rep.Plan.Legs) != 1 {
 					t.Errorf("planned again: %+v", rep.Plan)
 				}
 				if rep = w.restore(w.options(dir, "")); !rep.Forward || !rep.Finished {

@@ -30,6 +30,7 @@ type Options struct {
 	Dir        string // the data directory to make; missing or empty, or of a restore of ours
 	Until      string // as replay takes it; empty: the end of the log
 	Backup     string // id; empty: the last one that is old enough
+	Log        string // server whose log has to lead to the end; empty: any
 	PlanOnly   bool
 
 	Mysqld     string            // path of the server program, of the version that was backed up
@@ -57,6 +58,7 @@ type Step struct {
 	Begun   time.Time `json:"begun"`
 	Seconds float64   `json:"seconds"` // 0 while it goes on
 	Bytes   int64     `json:"bytes,omitempty"`
+	Error   string    `json:"error,omitempty"` // why it has failed
 }
 
 // Report is what a restore has done.
@@ -117,7 +119,7 @@ func (r *runner) planOnly(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	req := Request{Until: r.Until, Backup: r.Backup}
+	req := Request{Until: r.Until, Backup: r.Backup, Log: r.Log}
 	if j != nil && j.State == Done && !j.satisfies(r.Until) {
 		req.Base, r.rep.Forward = j.Reached, true
 	}
@@ -187,7 +189,7 @@ func (r *runner) open() (err error) {
 		return nil
 	case r.j.State == Done:
 		r.rep.Forward = true
-		r.j.Base, r.j.Until, r.j.State = *r.j.Reached, r.Until, Unpacked
+		r.j.Base, r.j.Until, r.j.State, r.j.Replayed = *r.j.Reached, r.Until, Unpacked, nil
 		return nil
 	case r.j.Until != r.Until:
 		return fault.New(fault.Usage, fmt.Errorf("restore: an unfinished restore into %s goes to %q", r.w.target, r.j.Until),
@@ -212,21 +214,26 @@ func (r *runner) openNew() error {
 	return nil
 }
 
-// request is what is to be planned: a restore that goes on keeps its base.
+// request is what is to be planned: a restore that goes on keeps its base, and
+// the log that it is in.
 func (r *runner) request() Request {
+	req := Request{Until: r.Until, Backup: r.Backup, Log: r.Log}
 	if r.j.State == Unpacked {
-		return Request{Until: r.Until, Base: &r.j.Base}
+		req.Base, req.Begun = &r.j.Base, r.j.Log
+	} else if len(r.j.Backups) > 0 {
+		req.Backup = r.j.Backups[len(r.j.Backups)-1]
 	}
-	if len(r.j.Backups) > 0 {
-		return Request{Until: r.Until, Backup: r.j.Backups[len(r.j.Backups)-1]}
-	}
-	return Request{Until: r.Until, Backup: r.Backup}
+	return req
 }
 
 // planHeld plans, holds what the plan needs, and plans once more: what is there
 // then stays.
 func (r *runner) planHeld(ctx context.Context) (release func(), err error) {
 	release = func() {}
+	if r.j.State == Replayed {
+		r.rep.Plan = &Plan{SchemaVersion: 1, Set: r.Set, Repository: r.Repository.Name(), Base: r.j.Base, Until: r.Until}
+		return release, nil
+	}
 	if err := r.plan(ctx, r.request()); err != nil || r.Hold == nil || len(r.rep.Plan.BackupIDs) == 0 {
 		return release, err
 	}
@@ -276,9 +283,9 @@ func (r *runner) bring(ctx context.Context) (err error) {
 			})
 		})
 	}
-	if p.Leg != nil {
+	if len(p.Legs) > 0 {
 		g.Go(func() error {
-			return r.step("fetch the log", p.Leg.Stored, func() error { return r.fetch(gctx, p.Leg) })
+			return r.step("fetch the log", p.stored(), func() error { return r.fetch(gctx, p.Legs) })
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -291,14 +298,19 @@ func (r *runner) bring(ctx context.Context) (err error) {
 }
 
 // fetch brings the files that are not there yet, whole.
-func (r *runner) fetch(ctx context.Context, leg *Leg) error {
-	for _, f := range leg.Files {
-		path := filepath.Join(r.w.log(), f.File)
-		if info, err := os.Stat(path); err == nil && info.Size() == f.End {
-			continue
+func (r *runner) fetch(ctx context.Context, legs []*Leg) error {
+	for _, l := range legs {
+		dir := r.w.logOf(l)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fault.FromOS(fmt.Errorf("restore: %w", err))
 		}
-		if _, err := archive.Fetch(ctx, r.Repository, f, r.w.log()); err != nil {
-			return err
+		for _, f := range l.Files {
+			if info, err := os.Stat(filepath.Join(dir, f.File)); err == nil && info.Size() == f.End {
+				continue
+			}
+			if _, err := archive.Fetch(ctx, r.Repository, f, dir); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -312,14 +324,15 @@ func (r *runner) tools() map[string]string {
 	return tools
 }
 
-// step tells of a step's begin and end.
+// step tells of a step's begin and end, also where it fails.
 func (r *runner) step(name string, bytes int64, do func() error) error {
 	s := Step{Name: name, Begun: time.Now().UTC(), Bytes: bytes}
 	r.tell(s)
-	if err := do(); err != nil {
-		return err
-	}
+	err := do()
 	s.Seconds = max(time.Since(s.Begun).Seconds(), 1e-3)
+	if err != nil {
+		s.Error = err.Error()
+	}
 	r.tell(s)
-	return nil
+	return err
 }

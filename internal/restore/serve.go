@@ -16,7 +16,6 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/backup"
 	"github.com/lifeboat-db/lifeboat/internal/backup/clone"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
-	"github.com/lifeboat-db/lifeboat/internal/replay"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 )
 
@@ -73,10 +72,8 @@ func (r *runner) goOn(ctx context.Context, i *server.Instance) error {
 			return err
 		}
 	}
-	if r.rep.Plan.Leg != nil {
-		if err := r.step("replay the log", r.rep.Plan.LogBytes, func() error { return r.replay(ctx, i) }); err != nil {
-			return err
-		}
+	if err := r.replayAll(ctx, i); err != nil {
+		return err
 	}
 	return r.leave(ctx, i)
 }
@@ -114,11 +111,11 @@ func (r *runner) learnBase() error {
 	if err := r.w.write(r.j); err != nil {
 		return err
 	}
-	p, err := MakePlan(r.inv, Request{Until: r.Until, Base: &r.j.Base})
+	p, err := MakePlan(r.inv, r.request())
 	if err != nil {
 		return err
 	}
-	r.rep.Plan.Base, r.rep.Plan.Leg, r.rep.Plan.LogBytes = p.Base, p.Leg, p.LogBytes
+	r.rep.Plan.Base, r.rep.Plan.Legs, r.rep.Plan.LogBytes = p.Base, p.Legs, p.LogBytes
 	return nil
 }
 
@@ -247,30 +244,9 @@ func (r *runner) client(ctx context.Context, i *server.Instance, sql io.Reader) 
 	return nil
 }
 
-func (r *runner) replay(ctx context.Context, i *server.Instance) error {
-	leg := r.rep.Plan.Leg
-	var files []string
-	for _, f := range leg.Files {
-		files = append(files, filepath.Join(r.w.log(), f.File))
-	}
-	rep, err := replay.Run(ctx, replay.Options{
-		Target: i.DSN(""), Files: files, From: leg.From, Until: r.Until, Workers: r.Workers, Memory: r.Memory / 2,
-		Verify: !r.NoProof, Finalize: true, Progress: r.Progress,
-	})
-	r.rep.Replay = rep
-	return err
-}
-
 // finish writes down what was reached.
 func (r *runner) finish() error {
 	reached := r.j.Base
-	if rep := r.rep.Replay; rep != nil && rep.Plan != nil {
-		reached.Server, reached.File, reached.Offset = r.rep.Plan.Leg.Server, rep.Plan.To.File, rep.Plan.To.Offset
-		reached.At = time.Now().UTC()
-		if rep.GTIDs != "" {
-			reached.GTIDs = rep.GTIDs
-		}
-	}
 	r.j.State, r.j.Reached = Done, &reached
 	if err := r.w.write(r.j); err != nil {
 		return err

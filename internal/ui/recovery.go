@@ -63,7 +63,7 @@ func RestorePlan(p *restore.Plan) string {
 	if len(p.Backups) == 0 {
 		rows = append(rows, [2]string{"Goes on from", fmt.Sprintf("%s:%d", p.Base.File, p.Base.Offset)})
 	}
-	if l := p.Leg; l != nil {
+	for _, l := range p.Legs {
 		rows = append(rows,
 			[2]string{"Log", fmt.Sprintf("%d files of %s, %s to %s", len(l.Names), l.Server, l.Names[0], l.Names[len(l.Names)-1])},
 			[2]string{"Log from", l.From},
@@ -88,7 +88,7 @@ func RestoreLine(now []restore.Step, s replay.Snapshot, at time.Time) string {
 		if step.Bytes > 0 {
 			text += " (" + units.Bytes(step.Bytes) + ")"
 		}
-		if step.Name == "replay the log" {
+		if strings.HasPrefix(step.Name, restore.StepReplay) {
 			parts = append(parts, Line(s, at))
 			continue
 		}
@@ -168,7 +168,7 @@ func Drill(r *drill.Result) string {
 	if r.Objective > 0 {
 		fmt.Fprintf(&b, "A recovery may take %s.\n", units.Duration(time.Duration(r.Objective*float64(time.Second))))
 	}
-	if r.Restore != nil && r.Restore.Finished {
+	if r.Restore != nil && len(r.Restore.Steps) > 0 {
 		b.WriteString("\n" + steps(r.Restore))
 	}
 	return b.String()
@@ -180,6 +180,9 @@ func steps(r *restore.Report) string {
 		text := units.Duration(time.Duration(s.Seconds * float64(time.Second)))
 		if s.Bytes > 0 && s.Seconds > 0 {
 			text += fmt.Sprintf(", %s at %s/s", units.Bytes(s.Bytes), units.Bytes(int64(float64(s.Bytes)/s.Seconds)))
+		}
+		if s.Error != "" {
+			text = "FAILED after " + text
 		}
 		rows = append(rows, [2]string{s.Name, text})
 	}

@@ -53,7 +53,7 @@ func TestDrill(t *testing.T) {
 		t.Errorf("too slow: %+v %v", res, err)
 	}
 	plan := passed.Restore.Plan
-	needed := plan.Leg.Files[len(plan.Leg.Files)/2]
+	needed := plan.Legs[0].Files[len(plan.Legs[0].Files)/2]
 	for what, name := range map[string]string{
 		"logs": needed.Segments[len(needed.Segments)/2].Name, "backups": plan.Backups[0].PartObject(1),
 	} {
