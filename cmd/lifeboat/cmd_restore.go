@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lifeboat-db/lifeboat/internal/config"
+	"github.com/lifeboat-db/lifeboat/internal/drill"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
 	"github.com/lifeboat-db/lifeboat/internal/repository"
@@ -110,11 +112,15 @@ func runRestore(ctx context.Context, c *config.Loaded, o restoreOptions, out io.
 	if asOf.IsZero() && !o.noLease {
 		o.Hold = holder(o.Repository, c.Set)
 	}
+	o.Predict = func(p *restore.Plan) { drill.Predict(c.Drill.Report, p) }
 	shown := &steps{progress: o.Progress}
 	o.Step = shown.step
 	stop := ui.Live(os.Stderr, shown.line)
 	rep, err := restore.Run(ctx, o.Options)
 	stop()
+	if kerr := drill.Keep(c.Drill.Report, rep); kerr != nil {
+		fmt.Fprintf(os.Stderr, "lifeboat: what this restore took is not kept for predictions: %v\n", kerr)
+	}
 	if o.report != "" && !o.PlanOnly {
 		err = errors.Join(err, writePage(o.report, pageOf(rep), err))
 	}

@@ -13,8 +13,13 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/server"
 )
 
-// StepReplay is the name, or its beginning, of a step that replays a log.
-const StepReplay = "replay the log"
+// Names of steps; StepReplay may be followed by whose log it is.
+const (
+	StepReplay = "replay the log"
+	stepUnpack = "unpack the backup"
+	stepLoad   = "load the dump"
+	stepFetch  = "fetch the log"
+)
 
 // replayAll replays the legs one after another. What each has reached is in the
 // journal before the next one begins.

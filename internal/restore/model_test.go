@@ -484,7 +484,7 @@ next:
 // histories runs a check over random histories with each of their backups.
 func histories(t *testing.T, flavor gtid.Flavor, check func(h *history, b backup.Manifest)) {
 	t.Helper()
-	n := 4000
+	n := 800
 	if long {
 		n = 200_000
 	}

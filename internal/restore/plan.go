@@ -36,8 +36,9 @@ type Plan struct {
 
 	BackupBytes int64    `json:"backup_bytes"` // to be read
 	LogBytes    int64    `json:"log_bytes"`
-	SpaceNeeded int64    `json:"space_needed"` // on the target's disk; an estimate
-	Seconds     float64  `json:"predicted_seconds,omitempty"`
+	SpaceNeeded int64    `json:"space_needed"`                // on the target's disk; an estimate
+	Seconds     float64  `json:"predicted_seconds,omitempty"` // 0: unknown
+	Measured    string   `json:"predicted_by,omitempty"`      // what Seconds was taken from
 	Warnings    []string `json:"warnings,omitempty"`
 }
 

@@ -47,6 +47,9 @@ type Options struct {
 	// Prove is asked, when all is there, whether it is right; may be nil.
 	Prove func(ctx context.Context, db *sql.DB) error
 
+	// Predict says of a plan how long it will take, if that is known; may be nil.
+	Predict func(p *Plan)
+
 	Step func(Step) // is told when a step begins and ends; may be nil
 
 	Progress *replay.Progress // of the replay; may be nil
@@ -130,7 +133,9 @@ func (r *runner) plan(ctx context.Context, req Request) (err error) {
 	if r.inv, err = Look(ctx, r.Repository, r.Set); err != nil {
 		return err
 	}
-	r.rep.Plan, err = MakePlan(r.inv, req)
+	if r.rep.Plan, err = MakePlan(r.inv, req); err == nil && r.Predict != nil {
+		r.Predict(r.rep.Plan)
+	}
 	return err
 }
 
@@ -278,14 +283,14 @@ func (r *runner) bring(ctx context.Context) (err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	if r.j.State == Unpacking && p.Backups[0].Driver != backup.Dump {
 		g.Go(func() error {
-			return r.step("unpack the backup", p.BackupBytes, func() error {
+			return r.step(stepUnpack, p.BackupBytes, func() error {
 				return backup.Unpack(gctx, r.Repository, p.Backups, r.w.target, backup.UnpackOptions{Tools: r.tools(), Workers: r.Workers, Memory: r.Memory / 2})
 			})
 		})
 	}
 	if len(p.Legs) > 0 {
 		g.Go(func() error {
-			return r.step("fetch the log", p.stored(), func() error { return r.fetch(gctx, p.Legs) })
+			return r.step(stepFetch, p.stored(), func() error { return r.fetch(gctx, p.Legs) })
 		})
 	}
 	if err := g.Wait(); err != nil {

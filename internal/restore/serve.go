@@ -208,7 +208,7 @@ func recordedOptions(path string) (args []string, err error) {
 // load executes a dump on the server, which is empty.
 func (r *runner) load(ctx context.Context, i *server.Instance) error {
 	p := r.rep.Plan
-	err := r.step("load the dump", p.BackupBytes, func() error {
+	err := r.step(stepLoad, p.BackupBytes, func() error {
 		scratch, err := os.MkdirTemp(r.w.dir, "dump-*")
 		if err != nil {
 			return fault.FromOS(err)

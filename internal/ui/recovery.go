@@ -73,11 +73,20 @@ func RestorePlan(p *restore.Plan) string {
 	rows = append(rows,
 		[2]string{"To be read", units.Bytes(p.BackupBytes) + " of backup, " + units.Bytes(p.LogBytes) + " of log"},
 		[2]string{"Space needed", "about " + units.Bytes(p.SpaceNeeded)},
+		[2]string{"Will take", predicted(p.Seconds, p.Measured)},
 	)
 	for _, w := range p.Warnings {
 		rows = append(rows, [2]string{"Warning", w})
 	}
 	return Table(rows)
+}
+
+// predicted is how long something will take, and how one knows.
+func predicted(seconds float64, measured string) string {
+	if seconds == 0 {
+		return "unknown: no drill and no restore has been measured"
+	}
+	return "about " + units.Duration(time.Duration(seconds*float64(time.Second))) + ", by " + printable(measured)
 }
 
 // RestoreLine is one line about a restore that runs.
@@ -135,13 +144,17 @@ func Info(i *restore.Info) string {
 	if len(i.Backups) == 0 {
 		return b.String()
 	}
-	g := grid{heads: []string{"Backup", "kind", "driver", "stored", "from", "until"}, right: "000100"}
+	g := grid{heads: []string{"Backup", "kind", "driver", "stored", "from", "until", "takes"}, right: "0001001"}
 	for _, x := range i.Backups {
 		until := utc(x.Until)
 		if x.Problem != "" {
 			until = "leads nowhere"
 		}
-		g.add(x.ID, x.Kind, x.Driver, units.Bytes(x.StoredBytes), utc(x.From), until)
+		takes := "unknown"
+		if x.Seconds > 0 {
+			takes = units.Duration(time.Duration(x.Seconds * float64(time.Second)))
+		}
+		g.add(x.ID, x.Kind, x.Driver, units.Bytes(x.StoredBytes), utc(x.From), until, takes)
 	}
 	b.WriteString(g.text(0))
 	for _, x := range i.Backups {
