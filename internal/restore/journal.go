@@ -77,7 +77,7 @@ type workspace struct {
 
 // workspaceOf is that of a target, which need not be there.
 func workspaceOf(target string) (*workspace, error) {
-	target, err := filepath.Abs(target)
+	target, err := real(target)
 	return &workspace{dir: target + ".restore", target: target}, err
 }
 
@@ -85,6 +85,9 @@ func workspaceOf(target string) (*workspace, error) {
 func openWorkspace(target string) (*workspace, error) {
 	w, err := workspaceOf(target)
 	if err != nil {
+		return nil, fault.FromOS(fmt.Errorf("restore: %w", err))
+	}
+	if err := checkTarget(w.target); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(w.log(), 0o700); err != nil {

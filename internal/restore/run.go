@@ -183,6 +183,9 @@ func (r *runner) open() (err error) {
 	if r.j, err = r.w.read(); err != nil {
 		return err
 	}
+	if err := r.checkInUse(); err != nil {
+		return err
+	}
 	if r.j == nil {
 		return r.openNew()
 	}
@@ -202,6 +205,13 @@ func (r *runner) open() (err error) {
 	}
 	r.rep.Resumed = true
 	return nil
+}
+
+func (r *runner) checkInUse() error {
+	if r.j == nil || r.j.State == Done {
+		return inUse(r.w.target, 0)
+	}
+	return inUse(r.w.target, dying)
 }
 
 func (r *runner) openNew() error {
