@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lifeboat-db/lifeboat/internal/askguard"
 	"github.com/lifeboat-db/lifeboat/internal/config"
 	"github.com/lifeboat-db/lifeboat/internal/drill"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
@@ -54,7 +55,9 @@ Interrupted, by whatever: the same command goes on. A restore that is done can
 be moved forward, by the same command with a later --until, or without one. Its
 journal lies in DIR.restore; remove that when you do not need it any more.
 
-A directory that is not empty is never touched.
+A directory that is not empty, or that somebody uses, is never touched. Where the
+machine has a guard (lifeboat-guard) it is asked as well, and nothing is restored
+while it does not answer.
 
 ` + exitCodes,
 		Example: `  lifeboat restore --dir /srv/mysql-new --plan
@@ -112,6 +115,7 @@ func runRestore(ctx context.Context, c *config.Loaded, o restoreOptions, out io.
 	if asOf.IsZero() && !o.noLease {
 		o.Hold = holder(o.Repository, c.Set)
 	}
+	o.Allowed = askguard.Installed().Restore
 	o.Predict = func(p *restore.Plan) { drill.Predict(c.Drill.Report, p) }
 	shown := &steps{progress: o.Progress}
 	o.Step = shown.step

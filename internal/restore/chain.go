@@ -265,7 +265,7 @@ func (f *finder) chooseEnd(ends []chain) (chain, error) {
 			return chain{}, parted(best, c)
 		}
 	}
-	if gap := best.last().gap; gap != "" && (best.at.set.IsEmpty() || !f.has(best, best.last().Server)) {
+	if gap := best.last().gap; gap != "" && !f.contains(best, f.tip(best.last().Server)) {
 		return chain{}, f.shortOf(best, "the log of "+best.last().Server+" goes on behind a gap: "+gap)
 	}
 	for _, l := range f.logs {
@@ -276,30 +276,36 @@ func (f *finder) chooseEnd(ends []chain) (chain, error) {
 	return best, nil
 }
 
-// lag is by how much the archive of one server may be behind that of another,
-// where there are no GTIDs to compare them by.
+// lag is by how much the archive of one server may be behind that of another, and
+// their clocks, where there are no GTIDs to compare them by.
 const lag = time.Minute
 
-// has reports whether a chain has what the end of a server's log has.
-func (f *finder) has(c chain, server string) bool {
+// tip is the end of a server's log.
+func (f *finder) tip(server string) run {
 	i := len(f.runs) - 1
 	for f.runs[i].server != server {
 		i--
 	}
-	r := f.runs[i]
+	return f.runs[i]
+}
+
+// contains reports whether a chain has all of a run, by GTIDs.
+func (f *finder) contains(c chain, r run) bool {
+	return !r.reach.IsEmpty() && c.at.set.ContainsSet(r.reach) && f.oneHistory(c, r) == nil
+}
+
+// has reports whether a chain has what the end of a server's log has.
+func (f *finder) has(c chain, server string) bool {
+	r := f.tip(server)
 	last := lastCommit(r.files)
 	if c.at.set.IsEmpty() {
 		return !last.After(c.last().Until.Add(lag))
 	}
-	if !r.reach.IsEmpty() {
-		if c.at.set.ContainsSet(r.reach) && f.oneHistory(c, r) == nil {
-			return true
-		}
-		if begun := r.files[len(r.files)-1].Begun; begun.After(last) {
-			last = begun // what came before it counts, too
-		}
+	if begun := r.files[len(r.files)-1].Begun; !r.reach.IsEmpty() && begun.After(last) {
+		last = begun // what came before it counts, too
 	}
-	return !last.After(f.start.at.At) // what ended before the base was there is of another past
+	// What had ended before the base was there, and is not in it, is of another past.
+	return f.contains(c, r) || last.Before(f.start.at.At.Add(-lag))
 }
 
 // choosePosition is for a stop that is a place in a file. Files of several

@@ -44,6 +44,10 @@ type Options struct {
 	// Hold keeps backups from being expired until release is called; may be nil.
 	Hold func(ctx context.Context, backups []string) (release func(), err error)
 
+	// Allowed is asked whether the directory, by its real path, may be restored
+	// into, before anything is made; may be nil.
+	Allowed func(ctx context.Context, dir string) error
+
 	// Prove is asked, when all is there, whether it is right; may be nil.
 	Prove func(ctx context.Context, db *sql.DB) error
 
@@ -95,11 +99,26 @@ func Run(ctx context.Context, o Options) (rep *Report, err error) {
 	if o.PlanOnly {
 		return rep, r.planOnly(ctx)
 	}
+	if err := r.allowed(ctx); err != nil {
+		return rep, err
+	}
 	if r.w, err = openWorkspace(o.Dir); err != nil {
 		return rep, err
 	}
 	defer func() { err = errors.Join(err, r.w.close()) }()
 	return rep, r.run(ctx)
+}
+
+// allowed asks whether the target may be restored into.
+func (r *runner) allowed(ctx context.Context) error {
+	w, err := workspaceOf(r.Dir)
+	if err != nil {
+		return fault.FromOS(fmt.Errorf("restore: %w", err))
+	}
+	if r.Allowed == nil {
+		return nil
+	}
+	return r.Allowed(ctx, w.target)
 }
 
 type runner struct {
