@@ -304,8 +304,10 @@ func (f *finder) has(c chain, server string) bool {
 	if begun := r.files[len(r.files)-1].Begun; !r.reach.IsEmpty() && begun.After(last) {
 		last = begun // what came before it counts, too
 	}
-	// What had ended before the base was there, and is not in it, is of another past.
-	return f.contains(c, r) || last.Before(f.start.at.At.Add(-lag))
+	// What had ended before the base was there, and parts from it, is of another
+	// past. What goes on from it is not: the base may be that of a server that
+	// lagged behind.
+	return f.contains(c, r) || last.Before(f.start.at.At.Add(-lag)) && !r.reach.ContainsSet(c.at.set)
 }
 
 // choosePosition is for a stop that is a place in a file. Files of several
@@ -377,6 +379,9 @@ func (f *finder) short(text, hint string) error {
 
 func (f *finder) shortOf(best chain, text string) error {
 	errs := append([]error{errors.New(text)}, f.why(best)...)
+	if !best.last().Until.After(f.start.at.At) {
+		return fault.New(fault.Gap, errors.Join(append(errs, errors.New("nothing that was committed behind the backup can be reached"))...), "lifeboat archive status shows what is there")
+	}
 	until := best.last().Until.UTC().Format(time.RFC3339)
 	return fault.New(fault.Gap, errors.Join(append(errs, fmt.Errorf("the log of %s leads to %s", best.last().Server, until))...),
 		"with --until "+until+" it comes back up to there")

@@ -383,6 +383,7 @@ func (m *member) prefix(have []change) int {
 type way struct {
 	have []change
 	legs int
+	last *member
 }
 
 // ways tries all logs in all orders, from each of their files on, and keeps what
@@ -401,7 +402,7 @@ func (h *history) ways(base backup.Manifest) (list []way) {
 				if !contains(reach, have) || legs > 0 && len(reach) == len(have) {
 					continue
 				}
-				list = append(list, way{reach, legs + 1})
+				list = append(list, way{reach, legs + 1, m})
 				if key := fmt.Sprint(m.name, len(reach)); seen[key] == 0 || legs+1 < seen[key] {
 					seen[key] = legs + 1
 					try(reach, legs+1)
@@ -470,7 +471,9 @@ next:
 				if f.lost {
 					continue
 				}
-				if all := m.upTo(f); len(all) > 0 && !contains(w.have, all[len(all)-1:]) && !old(base, f.begun) || !contains(w.have, all[len(all)-1:]) && !old(base, all[len(all)-1].here) {
+				all := m.upTo(f)
+				ahead := m == w.last || contains(all, w.have) // not of another past
+				if !contains(w.have, all) && (ahead || !old(base, f.begun) || !old(base, all[len(all)-1].here)) {
 					continue next
 				}
 				break
@@ -481,13 +484,19 @@ next:
 	return 0
 }
 
+// parted reports whether a server has what the source never had: on MariaDB its
+// position may look like a later one.
+func (h *history) parted() bool {
+	return slices.ContainsFunc(h.members, func(m *member) bool { return !contains(h.source.done, m.done) })
+}
+
 // old reports that something was clearly before a backup.
 func old(base backup.Manifest, at time.Time) bool { return at.Before(base.Finished.Add(-time.Minute)) }
 
 // histories runs a check over random histories with each of their backups.
 func histories(t *testing.T, flavor gtid.Flavor, check func(h *history, b backup.Manifest)) {
 	t.Helper()
-	n := 2500
+	n := 1500
 	if long {
 		n = 200_000
 	}
@@ -522,7 +531,7 @@ func TestLegsToTheEnd(t *testing.T) {
 				want := h.toTheEnd(b)
 				if err != nil {
 					seen["refused"]++
-					if want > 0 && h.resets == 0 {
+					if want > 0 && h.resets == 0 && (flavor == gtid.MySQL || !h.parted()) {
 						t.Errorf("refused, and %d legs lead to the end: %v", want, err)
 					}
 					if fault.ClassOf(err) != fault.Gap {
