@@ -141,7 +141,7 @@ func (f *finder) extend(c chain, r run) (chain, error) {
 	if err != nil {
 		return chain{}, err
 	}
-	if len(c.legs) > 0 && c.at.set.Equal(r.reach) {
+	if len(c.legs) > 0 && c.at.set.Equal(r.reach) && r.server != f.req.Log {
 		return chain{}, fmt.Errorf("%w: at %s", errEarlier, r.reach)
 	}
 	return chain{legs: append(slices.Clone(c.legs), l), from: c.at, at: l.end(r.reach, c.at), runs: append(slices.Clone(c.runs), r)}, nil
@@ -383,8 +383,26 @@ func (f *finder) shortOf(best chain, text string) error {
 		return fault.New(fault.Gap, errors.Join(append(errs, errors.New("nothing that was committed behind the backup can be reached"))...), "lifeboat archive status shows what is there")
 	}
 	until := best.last().Until.UTC().Format(time.RFC3339)
-	return fault.New(fault.Gap, errors.Join(append(errs, fmt.Errorf("the log of %s leads to %s", best.last().Server, until))...),
-		"with --until "+until+" it comes back up to there")
+	hint := "with --until " + until + " it comes back up to there"
+	if common, with := f.common(best); with != "" {
+		hint = "--until gtid:" + common + " brings back what both have; after that --log " + with + " without --until goes on from there"
+	}
+	return fault.New(fault.Gap, errors.Join(append(errs, fmt.Errorf("the log of %s leads to %s", best.last().Server, until))...), hint)
+}
+
+// common is what a chain and a log that has parted from it both have, and whose
+// log that is; none, or positions, which have no difference: empty.
+func (f *finder) common(c chain) (set, server string) {
+	for _, r := range f.runs {
+		if _, err := f.extend(c, r); !errors.Is(err, errApart) || f.oneHistory(c, r) != nil {
+			continue
+		}
+		both, only := c.at.set.Clone(), c.at.set.Clone()
+		if only.Subtract(r.reach) == nil && both.Subtract(only) == nil && !both.IsEmpty() {
+			return both.String(), r.server
+		}
+	}
+	return "", ""
 }
 
 // why says of each log why it does not lead on from the end of a chain: of its

@@ -2,6 +2,7 @@ package restore_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -18,6 +19,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/restore"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
+	"github.com/lifeboat-db/lifeboat/test/compare"
 	"github.com/lifeboat-db/lifeboat/test/topology"
 )
 
@@ -180,11 +182,11 @@ func driverOf(d server.Distribution) string {
 // archived that the replica never had: then the restore is refused, and goes up
 // to what both have and on from there.
 func TestFailover(t *testing.T) {
-	flavors := map[server.Flavor]int{server.MySQL: 1, server.MariaDB: 1}
+	rounds := 1
 	if long {
-		flavors = map[server.Flavor]int{server.MySQL: 200, server.MariaDB: 200}
+		rounds = 200
 	}
-	for flavor, rounds := range flavors {
+	for _, flavor := range []server.Flavor{server.MySQL, server.MariaDB} {
 		t.Run(string(flavor), func(t *testing.T) {
 			p := newPair(t, servertest.Of(t, flavor))
 			refused := 0
@@ -227,6 +229,10 @@ func (p *pair) round(r *rand.Rand) (parted bool) {
 
 	dir := filepath.Join(p.t.TempDir(), "data")
 	o := p.options(dir, "")
+	killed := false
+	if long || p.d.Flavor == server.MariaDB {
+		killed = p.killed(dir, r)
+	}
 	rep, err := restore.Run(p.t.Context(), o)
 	if fault.ClassOf(err) == fault.Gap {
 		p.t.Logf("refused: %v", err)
@@ -240,7 +246,10 @@ func (p *pair) round(r *rand.Rand) (parted bool) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if late && !parted && (len(rep.Plan.Legs) != 2 || rep.Plan.Legs[0].Server != p.id[p.a]) {
+	if rep.Resumed != killed && !parted {
+		p.t.Errorf("resumed: %v", rep.Resumed)
+	}
+	if late && !parted && !killed && (len(rep.Plan.Legs) != 2 || rep.Plan.Legs[0].Server != p.id[p.a]) {
 		p.t.Errorf("%d legs", len(rep.Plan.Legs))
 	}
 	p.same(dir, want)
@@ -256,4 +265,106 @@ func (p *pair) rotateSome(r *rand.Rand) {
 			}
 		}
 	}
+}
+
+// TestFailoverUntil: a stop lies in the log of the server that was the source
+// then, whether it is a time, GTIDs, or a place in a file, of which both servers
+// have one of that name.
+func TestFailoverUntil(t *testing.T) {
+	flavors := []server.Flavor{server.MariaDB}
+	if long {
+		flavors = append(flavors, server.MySQL)
+	}
+	for _, flavor := range flavors {
+		t.Run(string(flavor), func(t *testing.T) {
+			p := newPair(t, servertest.Of(t, flavor))
+			p.begin()
+			p.traffic(10, "before")
+			p.backup(driverOf(p.d), backup.Options{})
+			p.traffic(10, "between")
+			first, firstAt := state(t, p.i), p.moment()
+			p.traffic(30, "then")
+			p.archiveLate()
+			p.traffic(5, "both")
+			topology.Eventually(t, p.overlaps)
+			p.stop[p.a]() // it has nothing archived that the replica will never have
+			p.failover(50 * time.Millisecond)
+			p.traffic(30, "after")
+			second, at, gtids := state(t, p.i), p.moment(), p.gtids()
+			place := position(t, p.b)
+			p.traffic(30, "later")
+			end := state(t, p.i)
+			p.archivedB()
+
+			dir := filepath.Join(t.TempDir(), "data")
+			for _, step := range []struct {
+				until string
+				legs  int
+				want  compare.State
+			}{{firstAt, 1, first}, {at, 2, second}, {"", 1, end}} {
+				rep := p.restore(p.options(dir, step.until))
+				if len(rep.Plan.Legs) != step.legs || rep.Reached.Server != rep.Plan.Legs[step.legs-1].Server {
+					t.Errorf("until %q: %d legs, to %+v", step.until, len(rep.Plan.Legs), rep.Reached)
+				}
+				p.same(dir, step.want)
+			}
+			stops := []string{place}
+			if long {
+				stops = append(stops, "gtid:"+gtids)
+			}
+			for _, until := range stops {
+				o := p.options(filepath.Join(t.TempDir(), "data"), until)
+				o.Log = p.id[p.b]
+				rep := p.restore(o)
+				if len(rep.Plan.Legs) != 2 || rep.Replay.Plan.From.File == "" || rep.Replay.Transactions < 30 || len(rep.Replay.Verified) == 0 || !rep.Replay.Verified[0].Done {
+					t.Errorf("until %s: %+v", until, rep.Replay)
+				}
+				p.same(o.Dir, second)
+			}
+		})
+	}
+}
+
+// overlaps waits until the archive of the source has a place at which that of
+// the replica begins.
+func (p *pair) overlaps() error {
+	inv, err := restore.Look(p.t.Context(), p.repo, "s")
+	if err != nil {
+		return err
+	}
+	if len(inv.Logs) < 2 {
+		return errors.New("the replica is not archived yet")
+	}
+	plan, err := restore.MakePlan(inv, restore.Request{Log: p.id[p.b]})
+	if err == nil && len(plan.Legs) != 2 {
+		return fmt.Errorf("%d legs", len(plan.Legs))
+	}
+	return err
+}
+
+// position is the end of a server's log.
+func position(t *testing.T, n *topology.Node) string {
+	t.Helper()
+	query := "SHOW BINARY LOG STATUS"
+	if n.MariaDB() {
+		query = "SHOW MASTER STATUS"
+	}
+	rows, err := n.DB.QueryContext(t.Context(), query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil || !rows.Next() {
+		t.Fatal(err)
+	}
+	cells := make([]sql.NullString, len(columns))
+	targets := make([]any, len(columns))
+	for i := range cells {
+		targets[i] = &cells[i]
+	}
+	if err := rows.Scan(targets...); err != nil {
+		t.Fatal(err)
+	}
+	return cells[0].String + ":" + cells[1].String
 }
