@@ -160,6 +160,12 @@ func TestFailed(t *testing.T) {
 	if strings.Contains(d.section("verdict"), "Last transaction") {
 		t.Error("it says what was reached, and nothing was")
 	}
+	broken := failed()
+	broken.Steps[2].Seconds, broken.Steps[2].Error = 3, "exit status 1 <b>"
+	broken.Steps = append(broken.Steps, report.Step{Name: "stop the server", Begun: broken.Steps[2].Begun, Seconds: 1})
+	d = render(t, broken)
+	d.says("verdict", "in the step “start a private server”.")
+	d.says("steps", "start a private server failed · 3.0 s begun after", ": exit status 1 <b>")
 	in.Drill = &report.Drill{}
 	render(t, in).says("verdict", "Drill failed")
 	in.Steps = in.Steps[:2]

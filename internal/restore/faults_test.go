@@ -162,7 +162,10 @@ func TestDamage(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir := filepath.Join(t.TempDir(), "data")
-			_, err := restore.Run(t.Context(), w.options(dir, ""))
+			rep, err := restore.Run(t.Context(), w.options(dir, ""))
+			if last := rep.Steps[len(rep.Steps)-1]; last.Error == "" || last.Seconds == 0 {
+				t.Errorf("%s: %s: the step that failed is not in the report: %+v", what, name, rep.Steps)
+			}
 			if fault.ClassOf(err) != fault.VerifyFailed || !errors.Is(err, repository.ErrDamaged) || !strings.Contains(err.Error(), filepath.Base(victim)) {
 				t.Errorf("%s: %s: %v", what, name, err)
 			}

@@ -2,9 +2,14 @@ package guard
 
 import (
 	"context"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/lifeboat-db/lifeboat/internal/askguard"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
@@ -51,4 +56,55 @@ func TestRestoreAsks(t *testing.T) {
 	}
 	g.Config = filepath.Join(m.dir, "guard.yaml")
 	refused(filepath.Join(m.mnt, "other"), "does not say what lives here")
+}
+
+// TestRestoreProgram: the real programs at their usual paths. The world of this
+// test is a container to the guard, so it cannot know, and lifeboat restores
+// nothing.
+func TestRestoreProgram(t *testing.T) {
+	bin, dir := t.TempDir(), t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "../../cmd/lifeboat", "../../cmd/lifeboat-guard").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, own := range []string{"/var/lib", "/run"} { // this world's own
+		if err := unix.Mount("tmpfs", own, "tmpfs", 0, "size=16m"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(own, unix.MNT_DETACH) })
+	}
+	program := func(name string, args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(t.Context(), filepath.Join(bin, name), args...)
+		cmd.Env = append(os.Environ(), "LIFEBOAT_SET=s", "LIFEBOAT_REPO1_URL="+filepath.Join(dir, "repository"))
+		return cmd
+	}
+	if out, err := program("lifeboat", "repository", "create").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	restore := func(name string, code int, says string) {
+		t.Helper()
+		cmd := program("lifeboat", "restore", "--dir", filepath.Join(dir, name), "--mysqld", "/bin/true")
+		out, _ := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != code || !strings.Contains(string(out), says) {
+			t.Errorf("it ends with %d, want %d, %q:\n%s", cmd.ProcessState.ExitCode(), code, says, out)
+		}
+	}
+	restore("free", 5, "no backup") // no guard
+	agent := program("lifeboat-guard", "agent")
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	socket := askguard.Installed().Socket
+	for range 200 {
+		if _, err := os.Stat(socket); err == nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	restore("new", 6, "UNKNOWN")
+	_ = agent.Process.Kill()
+	_ = agent.Wait()
+	restore("new", 6, "does not say what lives here")
+	if _, err := os.Stat(filepath.Join(dir, "new.restore")); err == nil {
+		t.Error("something has been made")
+	}
 }
