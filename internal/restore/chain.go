@@ -81,7 +81,7 @@ func (f *finder) find() error {
 		var next []chain
 		for _, c := range now {
 			for i, r := range f.runs {
-				if seen[i] || len(c.legs) == 0 && !f.begins(r) || len(c.legs) > 0 && f.reaches(c) {
+				if seen[i] || len(c.legs) > 0 && f.reaches(c) {
 					continue
 				}
 				if longer, err := f.extend(c, r); err == nil {
@@ -137,7 +137,11 @@ func (f *finder) extend(c chain, r run) (chain, error) {
 	if err := f.oneHistory(c, r); err != nil {
 		return chain{}, err
 	}
-	l, err := r.leg(c.at, f.position(c, r))
+	begun := f.req.Begun
+	if len(c.legs) > 0 {
+		begun = nil
+	}
+	l, err := r.leg(c.at, f.position(c, r), begun)
 	if err != nil {
 		return chain{}, err
 	}
@@ -182,13 +186,6 @@ func own(l archive.Log, base point) string {
 		return "0"
 	}
 	return "1"
-}
-
-// begins reports whether a run may be the first: a replay that has begun goes on
-// in the same log.
-func (f *finder) begins(r run) bool {
-	b := f.req.Begun
-	return b == nil || *b == r.begun()
 }
 
 // reaches reports whether a stop that is none of files is in the last leg.
@@ -269,7 +266,7 @@ func (f *finder) chooseEnd(ends []chain) (chain, error) {
 		return chain{}, f.shortOf(best, "the log of "+best.last().Server+" goes on behind a gap: "+gap)
 	}
 	for _, l := range f.logs {
-		if f.req.Log == "" && l.Server != best.last().Server && !f.has(best, l.Server) {
+		if f.req.Log == "" && len(l.Files) > 0 && l.Server != best.last().Server && !f.has(best, l.Server) {
 			return chain{}, f.shortOf(best, "more is archived of "+l.Server)
 		}
 	}

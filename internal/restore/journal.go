@@ -104,7 +104,7 @@ func openWorkspace(target string) (*workspace, error) {
 
 // logOf is where the files of a leg lie: those of several logs have the same names.
 func (w *workspace) logOf(l *Leg) string {
-	return filepath.Join(w.log(), l.begun.Server+"."+l.begun.File+"."+l.begun.ID)
+	return filepath.Join(w.log(), l.run)
 }
 
 func (w *workspace) log() string     { return filepath.Join(w.dir, "log") }

@@ -23,8 +23,8 @@ type Leg struct {
 	Until  time.Time      `json:"until"` // last commit in them
 	GTIDs  string         `json:"gtids"` // that they reach
 
-	begun Begun  // which log that is
-	gap   string // behind them more of the log is archived, which does not go on from them
+	run string // names the run that it is of
+	gap string // behind them more of the log is archived, which does not go on from them
 }
 
 // run is files of one server's log that follow on one another.
@@ -126,7 +126,8 @@ func pointAt(b Base) (at point, err error) {
 
 // leg is the part of a run that leads on from a point: by position in the log of
 // the point's own server, if that is where byPosition says, else by GTIDs.
-func (r run) leg(at point, byPosition int) (*Leg, error) {
+// A replay that has begun goes on from the file with which it has.
+func (r run) leg(at point, byPosition int, begun *Begun) (*Leg, error) {
 	var from string
 	i, err := byPosition-r.first, error(nil)
 	if r.holds(byPosition) {
@@ -137,7 +138,14 @@ func (r run) leg(at point, byPosition int) (*Leg, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Leg{Server: r.server, From: from, Files: r.files[i:], Until: lastCommit(r.files[i:]), GTIDs: r.reach.String(), gap: r.gap, begun: r.begun()}
+	if begun != nil {
+		n := slices.IndexFunc(r.files[:i+1], func(f archive.File) bool { return begin(f) == *begun })
+		if n < 0 || n < i && r.holds(byPosition) {
+			return nil, fmt.Errorf("a replay of the log of %s, from %s on, has begun", begun.Server, begun.File)
+		}
+		i = n
+	}
+	l := &Leg{Server: r.server, From: from, Files: r.files[i:], Until: lastCommit(r.files[i:]), GTIDs: r.reach.String(), gap: r.gap, run: begin(r.files[0]).name()}
 	l.add()
 	return l, nil
 }
@@ -151,7 +159,9 @@ func lastCommit(files []archive.File) (last time.Time) {
 	return last
 }
 
-func (r run) begun() Begun { return Begun{Server: r.server, File: r.files[0].File, ID: r.files[0].ID} }
+func begin(f archive.File) Begun { return Begun{Server: f.Server, File: f.File, ID: f.ID} }
+
+func (b Begun) name() string { return b.Server + "." + b.File + "." + b.ID }
 
 // holds reports whether file number i of the log is in the run.
 func (r run) holds(i int) bool { return r.first <= i && i < r.first+len(r.files) }

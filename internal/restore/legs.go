@@ -41,7 +41,8 @@ func (r *runner) replayAll(ctx context.Context, i *server.Instance) error {
 // replay carries a leg out. But for the last one it goes to the end of its
 // files, and has to reach the GTIDs from which the next one goes on.
 func (r *runner) replay(ctx context.Context, i *server.Instance, l *Leg, last bool) error {
-	r.j.Log = &l.begun
+	begun := begin(l.Files[0])
+	r.j.Log = &begun
 	if err := r.w.write(r.j); err != nil {
 		return err
 	}

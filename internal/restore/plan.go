@@ -71,7 +71,7 @@ type Request struct {
 // positions in its files.
 type Begun struct {
 	Server string `json:"server"`
-	File   string `json:"file"` // the first one behind the gap before it
+	File   string `json:"file"` // the first one that was given to it
 	ID     string `json:"id"`   // its, see binlog.Format.ID
 }
 
