@@ -493,12 +493,11 @@ func (h *history) parted() bool {
 // old reports that something was clearly before a backup.
 func old(base backup.Manifest, at time.Time) bool { return at.Before(base.Finished.Add(-time.Minute)) }
 
-// histories runs a check over random histories with each of their backups.
-func histories(t *testing.T, flavor gtid.Flavor, check func(h *history, b backup.Manifest)) {
+// histories runs a check over n random histories with each of their backups.
+func histories(t *testing.T, flavor gtid.Flavor, n int, check func(h *history, b backup.Manifest)) {
 	t.Helper()
-	n := 1500
 	if long {
-		n = 200_000
+		n *= 100
 	}
 	for seed := range n {
 		h := newHistory(rand.New(rand.NewPCG(uint64(seed), 1)), flavor)
@@ -526,7 +525,7 @@ func TestLegsToTheEnd(t *testing.T) {
 	for _, flavor := range []gtid.Flavor{gtid.MySQL, gtid.MariaDB} {
 		t.Run(flavor.String(), func(t *testing.T) {
 			seen := map[string]int{}
-			histories(t, flavor, func(h *history, b backup.Manifest) {
+			histories(t, flavor, 1500, func(h *history, b backup.Manifest) {
 				p, err := restore.MakePlan(h.inventory(), restore.Request{Backup: b.ID})
 				want := h.toTheEnd(b)
 				if err != nil {
@@ -574,7 +573,7 @@ func TestLegsToAStop(t *testing.T) {
 	for _, flavor := range []gtid.Flavor{gtid.MySQL, gtid.MariaDB} {
 		t.Run(flavor.String(), func(t *testing.T) {
 			seen := map[string]int{}
-			histories(t, flavor, func(h *history, b backup.Manifest) {
+			histories(t, flavor, 1500, func(h *history, b backup.Manifest) {
 				m := h.members[h.r.IntN(len(h.members))]
 				n := h.r.IntN(len(m.done))
 				at := m.done[n].at.Add(time.Duration(h.r.IntN(300)) * time.Second)
@@ -656,4 +655,43 @@ func (h *history) stopAt(t *testing.T, b backup.Manifest, seen map[string]int, u
 		t.Errorf("until %s: %v: it comes to %v, %s has %v\n%s", until, err, whos(have), m.name, whos(m.done), legsOf(p))
 	}
 	seen[fmt.Sprintf("%s %d", map[bool]string{true: "gtid", false: "time"}[strings.HasPrefix(until, "gtid:")], len(p.Legs))]++
+}
+
+// TestBegunLog: a restore that goes on stays in the log that it has begun, from
+// the same file on, whatever has been archived or has expired since.
+func TestBegunLog(t *testing.T) {
+	for _, flavor := range []gtid.Flavor{gtid.MySQL, gtid.MariaDB} {
+		went := 0
+		histories(t, flavor, 300, func(h *history, b backup.Manifest) {
+			then, now := h.inventory(), h.inventory()
+			for i, l := range then.Logs { // less was archived
+				then.Logs[i].Files = l.Files[:max(1, len(l.Files)-h.r.IntN(3))]
+			}
+			p, err := restore.MakePlan(then, restore.Request{Backup: b.ID})
+			if err != nil || len(p.Legs) == 0 {
+				return
+			}
+			first := p.Legs[0].Files[0]
+			for i, l := range now.Logs { // what is not needed has expired
+				if n := slices.IndexFunc(l.Files, func(f archive.File) bool { return f.ID == first.ID }); n >= 0 {
+					now.Logs[i].Files = l.Files[h.r.IntN(n+1):]
+				}
+			}
+			begun := restore.Begun{Server: first.Server, File: first.File, ID: first.ID}
+			p, err = restore.MakePlan(now, restore.Request{Base: &p.Base, Begun: &begun})
+			if err == nil && (len(p.Legs) == 0 || p.Legs[0].Files[0].ID != first.ID) {
+				t.Errorf("it was in %s, and goes on in %s", first.File, legsOf(p))
+			}
+			if err == nil {
+				went++
+			}
+			begun.ID = "another"
+			if _, err := restore.MakePlan(now, restore.Request{Base: &restore.Base{Server: b.Server, File: b.File, Offset: b.Offset, GTIDs: b.GTIDs, Flavor: b.Flavor, At: b.Finished}, Begun: &begun}); err == nil {
+				t.Error("the log that it was in is not there, and it goes on in another")
+			}
+		})
+		if went == 0 {
+			t.Error("none goes on")
+		}
+	}
 }
