@@ -48,7 +48,10 @@ func (r *runner) replay(ctx context.Context, i *server.Instance, l *Leg, last bo
 	}
 	o := replay.Options{
 		Target: i.DSN(""), From: l.From, Workers: r.Workers, Memory: r.Memory / 2,
-		Verify: !r.NoProof, Finalize: true, Restored: true, Progress: r.Progress,
+		Verify: !r.NoProof, Restored: true, Progress: r.Progress,
+		// Without GTIDs the checkpoint alone tells that the replay is done: it stays
+		// until the journal says so.
+		Finalize: l.GTIDs != "",
 	}
 	for _, f := range l.Files {
 		o.Files = append(o.Files, filepath.Join(r.w.logOf(l), f.File))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/backup"
 	"github.com/lifeboat-db/lifeboat/internal/backup/clone"
+	"github.com/lifeboat-db/lifeboat/internal/checkpoint"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 )
@@ -84,7 +85,10 @@ func (r *runner) leave(ctx context.Context, i *server.Instance) error {
 	if err != nil {
 		return err
 	}
-	if r.Prove != nil {
+	if r.j.State == Replayed {
+		err = checkpoint.Drop(ctx, db)
+	}
+	if err == nil && r.Prove != nil {
 		err = r.step("prove it", 0, func() error { return r.Prove(ctx, db) })
 	}
 	if err == nil {
