@@ -47,6 +47,7 @@ drill.objective: then the next recovery would, too.
 	f := cmd.Flags()
 	f.StringVar(&o.Mysqld, "mysqld", "", "server program of the version that was backed up (default: mariadbd or mysqld in PATH)")
 	f.StringToStringVar(&o.Tools, "tool", nil, "NAME=PATH of a tool of the vendor (default: beside the server, or in PATH)")
+	f.StringVar(&o.Log, "log", "", "server whose log has to lead to the end, where logs of several end differently (default: any)")
 	f.StringVar(&o.repository, "repository", "", "name of the repository to read (default: the first of the configuration)")
 	f.BoolVar(&o.json, "json", false, "write one JSON object to standard output")
 	return cmd

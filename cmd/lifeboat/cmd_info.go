@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lifeboat-db/lifeboat/internal/config"
+	"github.com/lifeboat-db/lifeboat/internal/drill"
 	"github.com/lifeboat-db/lifeboat/internal/restore"
 	"github.com/lifeboat-db/lifeboat/internal/ui"
 )
@@ -23,8 +24,11 @@ func infoCommand() *cobra.Command {
 		Long: `Info reads what a repository holds of the set: its backups, and for each the
 moments to which it leads by the archived log. It needs no private key.
 
+How long a restore will take is told at the rates of the last drill, or of the
+last restore; without any of them it is unknown.
+
 It ends with 5 if no backup leads to the end of the archive, and with 4 if a
-manifest is damaged.
+manifest is damaged or a restore will take longer than drill.objective.
 
 ` + exitCodes,
 		Example: `  lifeboat info
@@ -38,7 +42,7 @@ manifest is damaged.
 			return showInfo(cmd.Context(), loaded, repository, asJSON, cmd.OutOrStdout())
 		},
 	}
-	flags = config.AddFlags(cmd.Flags(), "set", "repositories")
+	flags = config.AddFlags(cmd.Flags(), "set", "repositories", "drill")
 	cmd.Flags().StringVar(&repository, "repository", "", "name of the repository to read (default: each)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write one JSON object a repository to standard output")
 	return cmd
@@ -60,7 +64,7 @@ func showOne(ctx context.Context, c *config.Loaded, name string, asJSON bool, ou
 		return err
 	}
 	inv, err := restore.Look(ctx, repo, c.Set)
-	info := restore.Inform(inv)
+	info := restore.Inform(inv, c.Drill.Objective, func(p *restore.Plan) { drill.Predict(c.Drill.Report, p) })
 	err = errors.Join(err, info.Err())
 	if asJSON {
 		return writeJSON(out, info, err)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -12,7 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lifeboat-db/lifeboat/internal/askguard"
 	"github.com/lifeboat-db/lifeboat/internal/config"
+	"github.com/lifeboat-db/lifeboat/internal/drill"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
 	"github.com/lifeboat-db/lifeboat/internal/repository"
@@ -44,6 +47,9 @@ server on the directory, replays the log in parallel, reads back every row that
 the log has touched, and shuts the server down. What is left is a data directory
 for a server of the same version.
 
+Where no log of one server leads from the backup to the end, as after a failover,
+those of several are replayed one after another, by GTIDs.
+
 --until names the last moment to keep: a time with its zone, gtid:SET or
 FILE:POSITION; without it everything that is archived comes back.
 
@@ -54,7 +60,9 @@ Interrupted, by whatever: the same command goes on. A restore that is done can
 be moved forward, by the same command with a later --until, or without one. Its
 journal lies in DIR.restore; remove that when you do not need it any more.
 
-A directory that is not empty is never touched.
+A directory that is not empty, or that somebody uses, is never touched. Where the
+machine has a guard (lifeboat-guard) it is asked as well, and nothing is restored
+while it does not answer.
 
 ` + exitCodes,
 		Example: `  lifeboat restore --dir /srv/mysql-new --plan
@@ -81,6 +89,7 @@ A directory that is not empty is never touched.
 	f.StringToStringVar(&o.Tools, "tool", nil, "NAME=PATH of a tool of the vendor (default: beside the server, or in PATH)")
 	f.StringArrayVar(&o.ServerArgs, "server-option", nil, "option for the private server, such as --innodb-undo-tablespaces=3; repeatable")
 	f.BoolVar(&o.NoProof, "no-proof", false, "do not read back the rows that the log has touched")
+	f.StringVar(&o.Log, "log", "", "server whose log has to lead to the end, where logs of several end differently (default: any)")
 	f.StringVar(&o.repository, "repository", "", "name of the repository to read (default: the first of the configuration)")
 	f.StringVar(&o.asOf, "repository-as-of", "", "read the repository as it was at this time (a bucket with versioning)")
 	f.BoolVar(&o.noLease, "no-lease", false, "write nothing to the repository, where expire may remove what is needed meanwhile")
@@ -114,11 +123,16 @@ func runRestore(ctx context.Context, c *config.Loaded, o restoreOptions, out io.
 	if asOf.IsZero() && !o.noLease {
 		o.Hold = holder(c.Set, retain.WhatRestore, o.Repository)
 	}
+	o.Allowed = askguard.Installed().Restore
+	o.Predict = func(p *restore.Plan) { drill.Predict(c.Drill.Report, p) }
 	shown := &steps{progress: o.Progress}
 	o.Step = shown.step
 	stop := ui.Live(os.Stderr, shown.line)
 	rep, err := restore.Run(ctx, o.Options)
 	stop()
+	if kerr := drill.Keep(c.Drill.Report, rep); kerr != nil {
+		fmt.Fprintf(os.Stderr, "lifeboat: what this restore took is not kept for predictions: %v\n", kerr)
+	}
 	if o.report != "" && !o.PlanOnly {
 		err = errors.Join(err, writePage(o.report, pageOf(rep), err))
 	}

@@ -39,8 +39,8 @@ func pageOfPlan(in *html.Input, p *restore.Plan) {
 			ID: b.ID, Kind: b.Kind, Driver: b.Driver, ServerVersion: b.ServerVersion, Finished: b.Finished, StoredBytes: b.StoredBytes, DataBytes: b.DataBytes,
 		})
 	}
-	if l := p.Leg; l != nil {
-		in.Log = &html.Log{Server: l.Server, Files: l.Names, Bytes: l.Bytes, StoredBytes: l.Stored}
+	for _, l := range p.Legs {
+		in.Logs = append(in.Logs, html.Log{Server: l.Server, Files: l.Names, Bytes: l.Bytes, StoredBytes: l.Stored})
 	}
 }
 

@@ -21,7 +21,7 @@ func TestPage(t *testing.T) {
 			Repository: "r", Until: "bin.1:4", Seconds: 10, Warnings: []string{"w"},
 			Backups: []backup.Manifest{{ID: "i", Kind: backup.Full, Driver: "dump", ServerVersion: "11.8", Finished: at, StoredBytes: 5, DataBytes: 6}},
 			Base:    restore.Base{Server: "m", File: "bin.1", Offset: 1, At: at},
-			Leg:     &restore.Leg{Server: "m", Names: []string{"bin.1"}, Bytes: 7, Stored: 8},
+			Legs:    []*restore.Leg{{Server: "m", Names: []string{"bin.1"}, Bytes: 7, Stored: 8}},
 		},
 		Replay:  &replay.Report{Transactions: 9},
 		Reached: &restore.Base{Server: "m", File: "bin.1", Offset: 4, GTIDs: "0-1-2", At: at},
@@ -31,7 +31,7 @@ func TestPage(t *testing.T) {
 		Steps:   []html.Step{{Name: "unpack the backup", Begun: at, Seconds: 3, Bytes: 4}},
 		Backups: []html.Backup{{ID: "i", Kind: "full", Driver: "dump", ServerVersion: "11.8", Finished: at, StoredBytes: 5, DataBytes: 6}},
 		Base:    &html.State{Server: "m", File: "bin.1", Offset: 1, At: at},
-		Log:     &html.Log{Server: "m", Files: []string{"bin.1"}, Bytes: 7, StoredBytes: 8},
+		Logs:    []html.Log{{Server: "m", Files: []string{"bin.1"}, Bytes: 7, StoredBytes: 8}},
 		Replay:  r.Replay, Reached: &html.State{Server: "m", File: "bin.1", Offset: 4, GTIDs: "0-1-2", At: at}, Warnings: []string{"w"},
 	}
 	if have := pageOf(r); !reflect.DeepEqual(have, want) {

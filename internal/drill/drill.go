@@ -24,7 +24,7 @@ type Options struct {
 	Restore   restore.Options // Dir, PlanOnly and Prove are the drill's
 	Scratch   string          // directory in which the database is brought back
 	Objective time.Duration   // how long a recovery may take; 0: as long as it wants
-	History   string          // directory for history.jsonl; made if it is not there
+	History   string          // directory for history.jsonl; made if it is not there; empty: none
 }
 
 // Result is one drill. It is a line of the history.
@@ -41,20 +41,18 @@ type Result struct {
 	Tables        int       `json:"tables"`
 	BackupBytes   int64     `json:"backup_bytes"`
 	LogBytes      int64     `json:"log_bytes"`
+	Predicted     float64   `json:"predicted_seconds,omitempty"` // by what was measured before
 
+	Cost    *restore.Cost   `json:"cost,omitempty"` // of one that has passed; the next ones are predicted by it
 	Restore *restore.Report `json:"restore,omitempty"`
 }
 
 // Run carries a drill out. The result is there with an error as well, and in
 // the history.
 func Run(ctx context.Context, o Options) (*Result, error) {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	r := &Result{SchemaVersion: schemaVersion, Set: o.Restore.Set, Repository: o.Restore.Repository.Name(), Host: host,
+	r := &Result{SchemaVersion: schemaVersion, Set: o.Restore.Set, Repository: o.Restore.Repository.Name(), Host: host(),
 		Time: time.Now().UTC(), Objective: o.Objective.Seconds()}
-	err = r.rehearse(ctx, o)
+	err := r.rehearse(ctx, o)
 	r.Seconds = time.Since(r.Time).Seconds()
 	if err == nil && o.Objective > 0 && r.Seconds > r.Objective {
 		err = fault.New(fault.VerifyFailed, fmt.Errorf("drill: it took %.0f s, and may take %.0f s", r.Seconds, r.Objective),
@@ -67,7 +65,13 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if ctx.Err() != nil { // broken off, not failed
 		return r, err
 	}
-	return r, errors.Join(err, appendHistory(o.History, r))
+	return r, errors.Join(err, appendTo(o.History, historyName, r))
+}
+
+// host is the name of this machine; empty if it has none.
+func host() string {
+	name, _ := os.Hostname()
+	return name
 }
 
 func (r *Result) rehearse(ctx context.Context, o Options) error {
@@ -81,13 +85,17 @@ func (r *Result) rehearse(ctx context.Context, o Options) error {
 	defer func() { _ = os.RemoveAll(scratch) }() // what stays is found by its name
 	what := o.Restore
 	what.Dir, what.PlanOnly = filepath.Join(scratch, "data"), false
+	what.Predict = func(p *restore.Plan) { Predict(o.History, p) }
 	what.Prove = func(ctx context.Context, db *sql.DB) (err error) {
 		r.Tables, err = checkTables(ctx, db)
 		return err
 	}
 	r.Restore, err = restore.Run(ctx, what)
 	if p := r.Restore.Plan; p != nil {
-		r.BackupBytes, r.LogBytes = p.BackupBytes, p.LogBytes
+		r.BackupBytes, r.LogBytes, r.Predicted = p.BackupBytes, p.LogBytes, p.Seconds
+	}
+	if c, ok := r.Restore.Cost(); ok && err == nil {
+		r.Cost = &c
 	}
 	if err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 func TestHistory(t *testing.T) {
 	dir := t.TempDir()
 	for _, set := range []string{"a", "b"} {
-		if err := appendHistory(dir, &Result{SchemaVersion: schemaVersion, Set: set, Passed: true}); err != nil {
+		if err := appendTo(dir, historyName, &Result{SchemaVersion: schemaVersion, Set: set, Passed: true}); err != nil {
 			t.Fatal(err)
 		}
 	}

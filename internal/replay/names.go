@@ -99,6 +99,9 @@ func (n *Names) hasID(id gtid.ID) bool {
 	return n.mysql.Contains(id)
 }
 
+// HasPositions reports whether transactions are named by where they begin.
+func (n Names) HasPositions() bool { return len(n.positions) > 0 }
+
 // Minus are the names that are not in o.
 func (n Names) Minus(o Names) Names {
 	out := Names{mysql: n.mysql.Clone()}

@@ -26,6 +26,11 @@ type Options struct {
 	Verify   bool // read back the last image of every touched key
 	Finalize bool // make the target ready for use: GTID state, settings, no checkpoint
 
+	// Restored: the target is a restore's. It has no transactions of its own, so
+	// that what its GTID state names is not replayed again; and nothing of it was
+	// committed after a stop that is a time, so that there may be nothing to replay.
+	Restored bool
+
 	Progress *Progress // what is going on, for others to watch; may be nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
@@ -37,19 +38,21 @@ type Plan struct {
 	maxEvent int
 	before   gtid.Set // in the log before the start
 	later    string   // of transactions before the start that are later than a stop in time
+	restored bool     // Options.Restored
 }
 
 // makePlan finds start and stop in the log and checks everything between them.
 // have is what the target says it contains; names are to be left out, and behind
 // says that others have been before.
-func makePlan(ctx context.Context, set *binlog.Set, start Start, stop Stop, have gtid.Set, names *Names, behind bool, limit int64, progress func(int64)) (*Plan, error) {
-	p := &Plan{set: set}
+func makePlan(ctx context.Context, set *binlog.Set, start Start, stop Stop, have gtid.Set, names *Names, behind bool, opt Options, progress func(int64)) (*Plan, error) {
+	p, limit := &Plan{set: set, restored: opt.Restored}, opt.Memory
 	if err := p.findStart(start); err != nil {
 		return nil, err
 	}
 	if err := p.checkStopFile(stop); err != nil {
 		return nil, err
 	}
+	stop.has = start.Set
 	found, err := survey(ctx, set, p.fromFile, p.From.Offset, stop, names, limit, progress)
 	if err == nil && stop.HasSet {
 		if stop, err = p.stopOfSet(found, stop, have); err == nil {
@@ -72,6 +75,9 @@ func makePlan(ctx context.Context, set *binlog.Set, start Start, stop Stop, have
 	if last := found[0].beforeLast; !stop.Time.IsZero() && last.After(stop.Time) {
 		p.later = fmt.Sprintf("before %s there is a transaction that was committed at %s, later than the stop: a clock was set back, or a session had one of its own; a stop by GTID or position is exact",
 			p.From, last.Format(time.RFC3339Nano))
+	}
+	if err := p.checkStart(found, start, stop); err != nil {
+		return nil, err
 	}
 	return p, p.checkTarget(found, start, have)
 }
@@ -183,7 +189,7 @@ func (p *Plan) stopOfSet(found []*fileSurvey, stop Stop, have gtid.Set) (Stop, e
 	if !reach.ContainsSet(stop.Set) {
 		return stop, fault.New(fault.Gap, fmt.Errorf("stop %s is not reached: the log and the target together contain %s", stop, reach.String()), "give later files too")
 	}
-	return Stop{Position: end}, nil
+	return Stop{Position: end, has: stop.has}, nil
 }
 
 // checkContinuity compares what each file contains with what the next says was
@@ -263,7 +269,7 @@ func (p *Plan) bytes() int64 {
 func (p *Plan) checkStop(found []*fileSurvey, stop Stop) error {
 	reached := found[p.toFile-p.fromFile].stop >= 0
 	switch {
-	case stop.IsEnd() || reached && !stop.Time.IsZero() && p.Transactions > 0:
+	case stop.IsEnd() || reached && !stop.Time.IsZero() && (p.Transactions > 0 || p.restored):
 		return nil
 	case !stop.Time.IsZero() && reached:
 		return fault.New(fault.Gap, fmt.Errorf("stop %s lies before the first transaction behind the start, committed at %s",
@@ -276,6 +282,50 @@ func (p *Plan) checkStop(found []*fileSurvey, stop Stop) error {
 	default:
 		return nil
 	}
+}
+
+// checkStart compares a start by GTIDs with the log: it must not hold what comes
+// after the stop, and the log must be of the same history. A MariaDB position
+// does not say who has written what came before it (package gtid), so its own
+// transactions are looked for, as a MariaDB source does for a replica. A stop
+// that is a time may come before what the target has: servers commit a
+// transaction at different times.
+func (p *Plan) checkStart(found []*fileSurvey, start Start, stop Stop) error {
+	if !start.HasSet {
+		return nil
+	}
+	reach, met := p.before.Clone(), map[gtid.ID]bool{}
+	for _, s := range found {
+		if s.passed != nil && !stop.Position.IsZero() {
+			return fault.New(fault.Gap, fmt.Errorf("the target contains %s, which comes after the stop in %s", s.passed, s.file.Name),
+				"take a later stop, or restore an older backup")
+		}
+		if err := errors.Join(reach.Union(s.ids), reach.Union(s.rest)); err != nil {
+			return err
+		}
+		for _, id := range s.met {
+			met[id] = true
+		}
+	}
+	early := !stop.Time.IsZero() && found[len(found)-1].stop >= 0
+	for _, h := range start.Set.Heads() {
+		if h.Flavor != gtid.MariaDB || met[h] || listed(p.set.Heads[p.fromFile].List, h) {
+			continue
+		}
+		if reach.Contains(h) {
+			return fault.New(fault.Gap, fmt.Errorf("the target has %s, and the log has another transaction in its place: it goes on from another history", h),
+				"take the log of a server that has that transaction, or restore up to before it")
+		}
+		if early && slices.ContainsFunc(reach.Heads(), func(r gtid.ID) bool { return r.Domain == h.Domain }) {
+			return fault.New(fault.Gap, fmt.Errorf("the target has %s, which the log does not have before the stop", h), "take a later stop, or restore an older backup")
+		}
+	}
+	return nil
+}
+
+// listed reports whether a binlog state tells of a transaction.
+func listed(list []gtid.ID, id gtid.ID) bool {
+	return slices.ContainsFunc(list, func(l gtid.ID) bool { return l.Domain == id.Domain && l.Server == id.Server && l.Seq >= id.Seq })
 }
 
 // checkTarget compares the GTID state of the target with the start: a start

@@ -57,6 +57,8 @@ type Stop struct {
 	Position binlog.Position
 	Set      gtid.Set // stop when all of these are contained
 	HasSet   bool
+
+	has gtid.Set // what the target has, if the start is by GTIDs
 }
 
 // ParseStop reads a time with its zone, FILE:POS or gtid:SET.

@@ -26,7 +26,7 @@ func (r *runner) prepare(ctx context.Context) error {
 		return err
 	}
 	r.opt.Progress.Begin("checking the log", r.set.Size())
-	r.plan, err = makePlan(ctx, r.set, r.start, r.stop, have, &r.names, r.state.Unlike, r.opt.Memory, r.opt.Progress.Add)
+	r.plan, err = makePlan(ctx, r.set, r.start, r.stop, have, &r.names, r.state.Unlike, r.opt, r.opt.Progress.Add)
 	if err != nil {
 		return err
 	}
@@ -117,6 +117,11 @@ func (r *runner) initialSet(have gtid.Set) error {
 	}
 	if r.plan.hasSkip {
 		r.skip = r.plan.skip.Clone()
+		if r.opt.Restored {
+			if err := r.skip.Union(have); err != nil {
+				return err
+			}
+		}
 		return r.applied.Union(r.skip)
 	}
 	before := r.plan.before.Clone()

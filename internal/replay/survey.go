@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -40,6 +41,9 @@ type fileSurvey struct {
 	anonymous    bool      // there are transactions without a GTID
 	stopBefore   int64     // boundary before a stop that is none
 	lastStart    int64     // of the last transaction before the stop
+	met          []gtid.ID // transactions that a MariaDB start by GTIDs names
+	passed       *gtid.ID  // the first one behind the stop that a start by GTIDs holds
+	rest         gtid.Set  // all of those
 	refused      []Refusal
 	jumps        []Jump
 	beforeLast   time.Time // latest commit time in the file before the start offset
@@ -170,7 +174,41 @@ func (s *fileSurvey) scan(ctx context.Context, offset int64, stop Stop, limit in
 			}
 		}
 	}
+	return s.lookBehind(sc, stop)
+}
+
+// lookBehind looks whether the target has what comes after the stop in its file.
+// Damage there does not matter.
+func (s *fileSurvey) lookBehind(sc *txn.Scanner, stop Stop) error {
+	for !stop.has.IsEmpty() {
+		t, ok, err := sc.Next()
+		if !ok || err != nil {
+			return nil //nolint:nilerr // as above
+		}
+		if err := s.seeBehind(&t, stop); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// seeBehind notes a transaction behind the stop that the target has.
+func (s *fileSurvey) seeBehind(t *txn.Transaction, stop Stop) error {
+	if !t.HasID || !stop.has.Contains(t.ID) {
+		return nil
+	}
+	if s.passed == nil {
+		s.passed = &t.ID
+	}
+	s.meet(t.ID, stop)
+	return s.rest.Add(t.ID)
+}
+
+// meet notes a transaction that a MariaDB start by GTIDs names.
+func (s *fileSurvey) meet(id gtid.ID, stop Stop) {
+	if id.Flavor == gtid.MariaDB && stop.has.Contains(id) && slices.Contains(stop.has.Heads(), id) {
+		s.met = append(s.met, id)
+	}
 }
 
 // progressStep is how many bytes are read before progress is told, and the
@@ -198,7 +236,7 @@ func (s *fileSurvey) add(t *txn.Transaction, stop Stop) error {
 	}
 	s.seeTime(t)
 	if s.stop >= 0 {
-		return nil // behind the stop only integrity counts; nothing of it is replayed
+		return s.seeBehind(t, stop) // behind the stop only integrity counts; nothing of it is replayed
 	}
 	s.lastStart, s.last = t.Start, t.Committed
 	s.end = t.End
@@ -230,6 +268,7 @@ func (s *fileSurvey) add(t *txn.Transaction, stop Stop) error {
 	if stop.HasSet && stop.Set.Contains(t.ID) {
 		s.marks = []int64{t.End}
 	}
+	s.meet(t.ID, stop)
 	if len(s.sample) < sampleSize {
 		s.sample = append(s.sample, t.ID)
 	}

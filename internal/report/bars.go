@@ -116,6 +116,7 @@ type step struct {
 	Detail string // duration, bytes and rate
 	Begin  string
 	Open   bool // it has not come to its end
+	Error  string
 	Bar    bar
 }
 
@@ -134,7 +135,7 @@ func newTimeline(in *Input) *timeline {
 	var rest float64
 	for _, s := range steps {
 		drawn := newStep(s, begun, whole)
-		if s.Seconds > 0 && s.Seconds <= least && left > 0 {
+		if s.Error == "" && s.Seconds > 0 && s.Seconds <= least && left > 0 {
 			t.Rest, rest, left = append(t.Rest, drawn), rest+finite(s.Seconds), left-1
 			continue
 		}
@@ -192,6 +193,10 @@ func newStep(s Step, begun time.Time, whole float64) step {
 	}
 	if s.Bytes > 0 {
 		out.Detail = joined(" · ", out.Detail, size(s.Bytes), rate(s.Bytes, s.Seconds))
+	}
+	if s.Error != "" {
+		out.Error = cut(clean(s.Error), mostText)
+		out.Detail = joined(" · ", "failed", out.Detail)
 	}
 	out.Bar = newBar(at, seconds, whole)
 	return out

@@ -204,7 +204,7 @@ func newChain(in *Input) *chain {
 
 // newLog is what was replayed, or would have been.
 func newLog(in *Input) *logPart {
-	if in.Log == nil && in.Replay == nil {
+	if len(in.Logs) == 0 && in.Replay == nil {
 		return nil
 	}
 	l := &logPart{Caption: "what was replayed on top of the backup", Facts: logFacts(in)}
@@ -216,7 +216,7 @@ func newLog(in *Input) *logPart {
 
 func logFacts(in *Input) []fact {
 	var list []fact
-	if l := in.Log; l != nil {
+	for _, l := range in.Logs {
 		if l.Server != "" {
 			list = append(list, fact{Name: "Server", Code: clean(l.Server)})
 		}
@@ -250,7 +250,7 @@ func logFacts(in *Input) []fact {
 	return list
 }
 
-func stored(l *Log) string {
+func stored(l Log) string {
 	if l.StoredBytes == 0 {
 		return ""
 	}

@@ -52,7 +52,7 @@ type Input struct {
 	Steps    []Step
 	Backups  []Backup // full first; empty if it was moved on
 	Base     *State   // from which the log was replayed
-	Log      *Log     // nil: no log was needed
+	Logs     []Log    // one after another; none: no log was needed
 	Replay   *replay.Report
 	Reached  *State // what is in Dir
 	Warnings []string
@@ -66,6 +66,7 @@ type Step struct {
 	Begun   time.Time
 	Seconds float64 // 0: it has not come to its end
 	Bytes   int64   // read by it; 0: not counted
+	Error   string  // why it has failed
 }
 
 // Backup is one of the chain that was unpacked.

@@ -160,6 +160,12 @@ func TestFailed(t *testing.T) {
 	if strings.Contains(d.section("verdict"), "Last transaction") {
 		t.Error("it says what was reached, and nothing was")
 	}
+	broken := failed()
+	broken.Steps[2].Seconds, broken.Steps[2].Error = 3, "exit status 1 <b>"
+	broken.Steps = append(broken.Steps, report.Step{Name: "stop the server", Begun: broken.Steps[2].Begun, Seconds: 1})
+	d = render(t, broken)
+	d.says("verdict", "in the step “start a private server”.")
+	d.says("steps", "start a private server failed · 3.0 s begun after", ": exit status 1 <b>")
 	in.Drill = &report.Drill{}
 	render(t, in).says("verdict", "Drill failed")
 	in.Steps = in.Steps[:2]
@@ -173,7 +179,7 @@ func TestVerdicts(t *testing.T) {
 		change     func(*report.Input)
 	}{
 		{"a proof left out", "Restored, not all is proven", func(in *report.Input) { in.Replay.Verified[5].Done = false }},
-		{"no log to replay", "Restored, nothing is proven Set shop is back as of the backup finished at 2026-11-25T01:03:12Z, up to bin.000042:734003221; no proof was carried out.", func(in *report.Input) { in.Replay, in.Log = nil, nil }},
+		{"no log to replay", "Restored, nothing is proven Set shop is back as of the backup finished at 2026-11-25T01:03:12Z, up to bin.000042:734003221; no proof was carried out.", func(in *report.Input) { in.Replay, in.Logs = nil, nil }},
 		{"nothing to do", "Restored before Set shop is back", func(in *report.Input) { in.Steps, in.Replay = nil, nil }},
 		{"a plan", "Planned, not begun Nothing has been written", func(in *report.Input) { in.Steps, in.Replay, in.Finished, in.Reached = nil, nil, false, nil }},
 		{"refused at once", "Not restored", func(in *report.Input) { in.Steps, in.Replay, in.Finished, in.Error = nil, nil, false, "no space" }},
@@ -219,7 +225,7 @@ func TestNothing(t *testing.T) {
 		}
 	}
 	d.wellFormed()
-	d = render(t, report.Input{Finished: true, Steps: []report.Step{{}}, Backups: []report.Backup{{}}, Base: &report.State{}, Log: &report.Log{},
+	d = render(t, report.Input{Finished: true, Steps: []report.Step{{}}, Backups: []report.Backup{{}}, Base: &report.State{}, Logs: []report.Log{{}},
 		Replay: &replay.Report{}, Reached: &report.State{}, Drill: &report.Drill{History: []report.Point{{}}}})
 	d.wellFormed()
 }

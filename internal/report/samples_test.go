@@ -44,7 +44,7 @@ func restored() report.Input {
 			{ID: "20261125T010000Z-c0ffee", Kind: "incremental", Driver: "mariadb-backup", ServerVersion: "11.8.6-MariaDB-log", Finished: at("2026-11-25T01:03:12Z"), StoredBytes: 2147483648},
 		},
 		Base: &report.State{Server: "mariadb-1", File: "bin.000040", Offset: 8812, At: at("2026-11-25T01:03:12Z")},
-		Log:  &report.Log{Server: "mariadb-1", Files: []string{"bin.000040", "bin.000041", "bin.000042"}, Bytes: 6442450944, StoredBytes: 2147483648},
+		Logs: []report.Log{{Server: "mariadb-1", Files: []string{"bin.000040", "bin.000041", "bin.000042"}, Bytes: 6442450944, StoredBytes: 2147483648}},
 		Replay: &replay.Report{
 			Target: "root:hunter2@unix(/srv/restored/shop.sock)/",
 			Plan: &replay.Plan{
@@ -134,7 +134,7 @@ func huge() report.Input {
 		in.Replay.Lanes = append(in.Replay.Lanes, replay.LaneReport{Table: fmt.Sprintf("shop.t%d", i), Reason: "no key"})
 	}
 	for i := range 300 {
-		in.Log.Files = append(in.Log.Files, fmt.Sprintf("bin.%06d", 43+i))
+		in.Logs[0].Files = append(in.Logs[0].Files, fmt.Sprintf("bin.%06d", 43+i))
 	}
 	return in
 }

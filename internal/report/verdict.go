@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,11 +57,11 @@ func failed(in *Input) verdict {
 	}
 	v.Before = fmt.Sprintf("%s was not brought back: the run ended after %s", capital(set(in)), span(in.Seconds))
 	if n := len(in.Steps); n > 0 {
-		last := "; the last step that was done is “%s”"
-		if finite(in.Steps[n-1].Seconds) == 0 {
-			last = ", in the step “%s”"
+		last, name := "; the last step that was done is “%s”", in.Steps[n-1].Name
+		if i := slices.IndexFunc(in.Steps, broken); i >= 0 { // others end because of it
+			last, name = ", in the step “%s”", in.Steps[i].Name
 		}
-		v.Before += fmt.Sprintf(last, cut(clean(in.Steps[n-1].Name), mostText))
+		v.Before += fmt.Sprintf(last, cut(clean(name), mostText))
 	}
 	v.Before += "."
 	if in.Drill == nil {
@@ -68,6 +69,8 @@ func failed(in *Input) verdict {
 	}
 	return v
 }
+
+func broken(s Step) bool { return s.Error != "" || finite(s.Seconds) == 0 }
 
 // mostError bounds an error: it may hold a statement.
 const mostError = 4000

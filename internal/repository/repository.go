@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"filippo.io/age"
@@ -201,6 +202,20 @@ func readIdentities(paths []string) (list []age.Identity, err error) {
 		list = append(list, keys...)
 	}
 	return list, nil
+}
+
+// Around finds a repository in a directory that a path lies in, or is.
+func Around(path string) (dir string, ok bool) {
+	for dir = filepath.Clean(path); ; dir = filepath.Dir(dir) {
+		if text, err := os.ReadFile(filepath.Join(dir, markerName)); err == nil {
+			if _, err := parseMarker(text); err == nil {
+				return dir, true
+			}
+		}
+		if dir == filepath.Dir(dir) {
+			return "", false
+		}
+	}
 }
 
 // ID is the repository's own: 32 hexadecimal digits, different for each.

@@ -13,7 +13,7 @@ import (
 // of commits are the server's, that of a backup its host's.
 func (p *Plan) warnOfClocks(logs []archive.Log, stop replay.Stop) {
 	for _, l := range logs {
-		if doubt := l.Doubt(p.Base); doubt != "" && p.Leg != nil && p.Leg.Server == l.Server {
+		if doubt := l.Doubt(p.Base); doubt != "" && len(p.Legs) > 0 && p.Legs[0].Server == l.Server {
 			p.Warnings = append(p.Warnings, doubt)
 		}
 		if w := p.laterBefore(l, stop.Time); w != "" {
@@ -25,10 +25,10 @@ func (p *Plan) warnOfClocks(logs []archive.Log, stop replay.Stop) {
 // laterBefore finds transactions that come before the base in its log, and were
 // committed later than the stop: the base has them.
 func (p *Plan) laterBefore(l archive.Log, stop time.Time) string {
-	if stop.IsZero() || p.Leg == nil || l.Server != p.Leg.Server {
+	if stop.IsZero() || len(p.Legs) == 0 || l.Server != p.Legs[0].Server {
 		return ""
 	}
-	first := slices.IndexFunc(l.Files, func(f archive.File) bool { return f.ID == p.Leg.Files[0].ID && f.File == p.Leg.Files[0].File })
+	first := slices.IndexFunc(l.Files, func(f archive.File) bool { return begin(f) == begin(p.Legs[0].Files[0]) })
 	for _, f := range l.Files[:max(first, 0)] {
 		if f.Last.After(stop) {
 			return fmt.Sprintf("%s, from before the backup, has a transaction that was committed at %s by the clock then: it is there, though it is later than the stop; "+

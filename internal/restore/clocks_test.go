@@ -98,7 +98,7 @@ func TestPlanByClocks(t *testing.T) {
 			continue // there is none that is old enough
 		}
 		planned++
-		base, files := c.number[p.BackupIDs[0]], p.Leg.Files
+		base, files := c.number[p.BackupIDs[0]], p.Legs[0].Files
 		stop := c.stop(base, at)
 		first := c.file(base)
 		if end := first + len(files); files[0].ID != c.files[first].ID || stop > 0 && c.file(stop) >= end || stop == 0 && end < len(c.files) {

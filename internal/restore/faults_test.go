@@ -78,6 +78,42 @@ func (w *world) interrupt(dir string, n int) (name string, err error) {
 	return name, err
 }
 
+// TestWithoutGTIDs: where there are none, a restore that was replayed and then
+// interrupted does not replay again, and leaves nothing of its own behind.
+func TestWithoutGTIDs(t *testing.T) {
+	if !long {
+		t.Skip("takes a MySQL server of its own")
+	}
+	w := newWorldWith(t, servertest.Of(t, server.MySQL))
+	w.traffic(10, "before")
+	w.backup(backup.Clone, backup.Options{})
+	w.traffic(30, "after")
+	w.archived()
+	want := state(t, w.i)
+	dir := filepath.Join(t.TempDir(), "data")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o := w.options(dir, "")
+	o.Step = func(s restore.Step) {
+		if s.Name == restore.StepReplay && s.Seconds > 0 {
+			cancel()
+		}
+	}
+	if rep, err := restore.Run(ctx, o); err == nil {
+		t.Errorf("it went on: %+v", rep)
+	}
+	rep := w.restore(w.options(dir, ""))
+	for _, s := range rep.Steps {
+		if s.Name == restore.StepReplay {
+			t.Error("it replays once more")
+		}
+	}
+	if !rep.Resumed || !rep.Finished {
+		t.Errorf("%+v", rep)
+	}
+	w.same(dir, want)
+}
+
 // TestRefused: what must not be written to is not written to.
 func TestRefused(t *testing.T) {
 	w := prepared(t, server.MariaDB, backup.MariaDBBackup)
@@ -162,7 +198,10 @@ func TestDamage(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir := filepath.Join(t.TempDir(), "data")
-			_, err := restore.Run(t.Context(), w.options(dir, ""))
+			rep, err := restore.Run(t.Context(), w.options(dir, ""))
+			if last := rep.Steps[len(rep.Steps)-1]; last.Error == "" || last.Seconds == 0 {
+				t.Errorf("%s: %s: the step that failed is not in the report: %+v", what, name, rep.Steps)
+			}
 			if fault.ClassOf(err) != fault.VerifyFailed || !errors.Is(err, repository.ErrDamaged) || !strings.Contains(err.Error(), filepath.Base(victim)) {
 				t.Errorf("%s: %s: %v", what, name, err)
 			}

@@ -26,6 +26,7 @@ type State string
 const (
 	Unpacking State = "unpacking" // the target directory may hold anything
 	Unpacked  State = "unpacked"  // it holds the base; a replay may have begun, and has its own checkpoint
+	Replayed  State = "replayed"  // all logs are replayed
 	Done      State = "done"      // it holds what was wanted
 )
 
@@ -40,6 +41,11 @@ type Journal struct {
 	Base       Base     `json:"base"`    // of the run that goes on or is done
 	Inexact    bool     `json:"inexact"` // Base is not later than what the target holds: its server will say
 	Reached    *Base    `json:"reached"` // of the last run that is done
+
+	// Of a restore that goes on: the log that is being replayed onto Base, and
+	// what those before it have done. After each, Base is what it has reached.
+	Log      *Begun           `json:"log,omitempty"`
+	Replayed []*replay.Report `json:"replayed,omitempty"`
 
 	// Latest is what an Inexact target is not later than; nil: not known.
 	Latest *backup.Until `json:"latest,omitempty"`
@@ -69,7 +75,7 @@ const journalVersion = 1
 //
 //	journal.json  a Journal
 //	lock          held while a restore runs
-//	log/          binary log files, while they are needed
+//	log/          binary log files, while they are needed, by log
 type workspace struct {
 	dir    string
 	target string
@@ -78,7 +84,7 @@ type workspace struct {
 
 // workspaceOf is that of a target, which need not be there.
 func workspaceOf(target string) (*workspace, error) {
-	target, err := filepath.Abs(target)
+	target, err := real(target)
 	return &workspace{dir: target + ".restore", target: target}, err
 }
 
@@ -86,6 +92,9 @@ func workspaceOf(target string) (*workspace, error) {
 func openWorkspace(target string) (*workspace, error) {
 	w, err := workspaceOf(target)
 	if err != nil {
+		return nil, fault.FromOS(fmt.Errorf("restore: %w", err))
+	}
+	if err := checkTarget(w.target); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(w.log(), 0o700); err != nil {
@@ -98,6 +107,11 @@ func openWorkspace(target string) (*workspace, error) {
 		return nil, errors.Join(fault.New(fault.Busy, fmt.Errorf("restore: another restore into %s runs", w.target), "wait for it"), w.lock.Close())
 	}
 	return w, nil
+}
+
+// logOf is where the files of a leg lie: those of several logs have the same names.
+func (w *workspace) logOf(l *Leg) string {
+	return filepath.Join(w.log(), l.run)
 }
 
 func (w *workspace) log() string     { return filepath.Join(w.dir, "log") }

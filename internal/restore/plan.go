@@ -15,7 +15,6 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/archive"
 	"github.com/lifeboat-db/lifeboat/internal/backup"
-	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
@@ -25,20 +24,6 @@ import (
 // that has been restored before.
 type Base = archive.State
 
-// Leg is a run of one server's files that is replayed in one go.
-type Leg struct {
-	Server string         `json:"server"`
-	From   string         `json:"from"`  // as replay takes it
-	Files  []archive.File `json:"-"`     // in order
-	Names  []string       `json:"files"` // theirs
-	Bytes  int64          `json:"bytes"` // of log
-	Stored int64          `json:"stored_bytes"`
-	Until  time.Time      `json:"until"` // last commit in them
-	GTIDs  string         `json:"gtids"` // that they reach
-
-	gap string // behind them more of the log is archived, which does not go on from them
-}
-
 // Plan says what a restore does.
 type Plan struct {
 	SchemaVersion int               `json:"schema_version"`
@@ -47,15 +32,32 @@ type Plan struct {
 	Backups       []backup.Manifest `json:"-"` // full first
 	BackupIDs     []string          `json:"backups"`
 	Base          Base              `json:"base"`
-	Leg           *Leg              `json:"log,omitempty"`  // nil: the base itself is what is wanted
+	Legs          []*Leg            `json:"logs,omitempty"` // one after another; none: the base itself is what is wanted
 	Until         string            `json:"until"`          // as replay takes it; empty: the end of the log
 	Skip          string            `json:"skip,omitempty"` // transactions to leave out
 
 	BackupBytes int64    `json:"backup_bytes"` // to be read
 	LogBytes    int64    `json:"log_bytes"`
-	SpaceNeeded int64    `json:"space_needed"` // on the target's disk; an estimate
-	Seconds     float64  `json:"predicted_seconds,omitempty"`
+	SpaceNeeded int64    `json:"space_needed"`                // on the target's disk; an estimate
+	Seconds     float64  `json:"predicted_seconds,omitempty"` // 0: unknown
+	Measured    string   `json:"predicted_by,omitempty"`      // what Seconds was taken from
 	Warnings    []string `json:"warnings,omitempty"`
+}
+
+// stored is how many bytes of log are to be read.
+func (p *Plan) stored() (n int64) {
+	for _, l := range p.Legs {
+		n += l.Stored
+	}
+	return n
+}
+
+// last is the leg that leads to the stop; nil: there is none.
+func (p *Plan) last() *Leg {
+	if len(p.Legs) == 0 {
+		return nil
+	}
+	return p.Legs[len(p.Legs)-1]
 }
 
 // Inventory is what a repository holds of a set.
@@ -70,7 +72,17 @@ type Inventory struct {
 type Request struct {
 	Until  string // as replay takes it; empty: the end of the log
 	Backup string // id; empty: the last one that is old enough
+	Log    string // server whose log has to lead to the end; empty: any
 	Base   *Base  // a target that has been restored before; nil: from a backup
+	Begun  *Begun // the log that is being replayed onto Base; nil: none yet
+}
+
+// Begun names the log of a replay that has begun: a checkpoint on the target has
+// positions in its files.
+type Begun struct {
+	Server string `json:"server"`
+	File   string `json:"file"` // the first one that was given to it
+	ID     string `json:"id"`   // its, see binlog.Format.ID
 }
 
 // MakePlan decides from which backup and by which log the wanted state is
@@ -83,7 +95,7 @@ func MakePlan(inv Inventory, req Request) (*Plan, error) {
 	p := &Plan{SchemaVersion: 1, Set: inv.Set, Repository: inv.Repository, Until: req.Until}
 	if req.Base != nil {
 		p.Base = *req.Base
-		err := p.chooseLog(inv.Logs, stop)
+		err := p.chooseLogs(inv.Logs, req, stop)
 		p.warnOfClocks(inv.Logs, stop)
 		return p, err
 	}
@@ -94,7 +106,7 @@ func MakePlan(inv Inventory, req Request) (*Plan, error) {
 	var errs []error
 	for _, m := range candidates {
 		try := *p
-		err := try.from(inv, m, stop)
+		err := try.from(inv, m, req, stop)
 		if err == nil {
 			try.warnOfClocks(inv.Logs, stop)
 			return &try, nil
@@ -131,7 +143,7 @@ func usable(all []backup.Manifest, id string, stop replay.Stop) (list []backup.M
 // temporary tablespaces.
 const serverSpace = 256 << 20
 
-func (p *Plan) from(inv Inventory, m backup.Manifest, stop replay.Stop) error {
+func (p *Plan) from(inv Inventory, m backup.Manifest, req Request, stop replay.Stop) error {
 	chain, err := backup.Chain(inv.Backups, m.ID)
 	if err != nil {
 		return err
@@ -145,7 +157,7 @@ func (p *Plan) from(inv Inventory, m backup.Manifest, stop replay.Stop) error {
 	}
 	p.SpaceNeeded += serverSpace
 	p.Base = stateOf(m)
-	if err := p.chooseLog(inv.Logs, stop); err != nil {
+	if err := p.chooseLogs(inv.Logs, req, stop); err != nil {
 		return err
 	}
 	return p.checkLatest(latestOf(m), stop)
@@ -186,15 +198,16 @@ func (p *Plan) checkLatest(latest archive.State, stop replay.Stop) error {
 			return fmt.Errorf("it may hold more than %s", stop)
 		}
 	}
-	if p.Leg == nil {
+	switch {
+	case len(p.Legs) == 0:
 		return nil
-	}
-	if p.Leg.Server != latest.Server || latest.File == "" {
+	case len(p.Legs) > 1 || p.Legs[0].Server != latest.Server || latest.File == "":
 		return p.checkReach(latest)
 	}
-	at := slices.Index(p.Leg.Names, latest.File)
+	leg := p.Legs[0]
+	at := slices.Index(leg.Names, latest.File)
 	if !stop.Position.IsZero() {
-		i := slices.Index(p.Leg.Names, stop.Position.File)
+		i := slices.Index(leg.Names, stop.Position.File)
 		if i < 0 {
 			return fmt.Errorf("the log from there on does not have %s", stop.Position.File)
 		}
@@ -202,7 +215,7 @@ func (p *Plan) checkLatest(latest archive.State, stop replay.Stop) error {
 			return fmt.Errorf("it may hold more than up to %s: all up to %s:%d", stop, latest.File, latest.Offset)
 		}
 	}
-	if at < 0 || p.Leg.Files[at].End < latest.Offset {
+	if at < 0 || leg.Files[at].End < latest.Offset {
 		return fmt.Errorf("it may hold all up to %s:%d, and the log is not archived so far", latest.File, latest.Offset)
 	}
 	return nil
@@ -215,127 +228,10 @@ func (p *Plan) checkReach(latest archive.State) error {
 	if err != nil {
 		return err
 	}
-	reach, err := gtid.ParseSet(gtid.FlavorNamed(latest.Flavor), p.Leg.GTIDs)
+	last := p.last()
+	reach, err := gtid.ParseSet(gtid.FlavorNamed(latest.Flavor), last.GTIDs)
 	if err == nil && !reach.ContainsSet(has) {
-		p.Warnings = append(p.Warnings, fmt.Sprintf("the backup may hold transactions that the log of %s lacks: then it ends with 5, and a backup before it is to be taken", p.Leg.Server))
+		p.Warnings = append(p.Warnings, fmt.Sprintf("the backup may hold transactions that the log of %s lacks: then it ends with 5, and a backup before it is to be taken", last.Server))
 	}
 	return err
-}
-
-// chooseLog finds the log that leads on from the base. Where there are several
-// it is the one that reaches furthest.
-func (p *Plan) chooseLog(logs []archive.Log, stop replay.Stop) error {
-	var best *Leg
-	var errs []error
-	for _, l := range logs {
-		leg, err := leg(l, p.Base)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("log of %s: %w", l.Server, err))
-			continue
-		}
-		if best == nil || further(p.Base.Flavor, leg, best) {
-			best = leg
-		}
-	}
-	if best != nil && best.gap != "" && stop.IsEnd() {
-		return fault.New(fault.Gap, fmt.Errorf("the log of %s goes on behind a gap: %s", best.Server, best.gap),
-			"with --until "+best.Until.UTC().Format(time.RFC3339)+" it comes back up to there")
-	}
-	if best == nil {
-		if stop.IsEnd() && len(logs) == 0 {
-			p.Warnings = append(p.Warnings, "no log is archived: the backup is brought back as it is")
-			return nil
-		}
-		return fault.New(fault.Gap, errors.Join(append(errs, errors.New("no archived log goes on from there"))...), "lifeboat archive status shows what is there")
-	}
-	best.trim(stop)
-	p.Leg, p.LogBytes = best, best.Bytes
-	p.SpaceNeeded += 2 * best.Bytes // the files themselves, and what they bring
-	return nil
-}
-
-// leg is the part of a log that leads on from a base.
-func leg(l archive.Log, b Base) (*Leg, error) {
-	at, from, err := entry(l, b)
-	if err != nil {
-		return nil, err
-	}
-	files, gap := contiguous(l, at)
-	out := &Leg{Server: l.Server, From: from, Files: files, gap: gap}
-	for _, f := range files {
-		if f.Last.After(out.Until) {
-			out.Until = f.Last
-		}
-	}
-	out.GTIDs, err = files[len(files)-1].Reach()
-	return out, err
-}
-
-// entry finds the file of a log in which the base's state lies, and how a
-// replay has to begin there: by position in the log of the base's own server,
-// else by what the base has executed.
-func entry(l archive.Log, b Base) (int, string, error) {
-	at := binlog.Position{File: b.File, Offset: b.Offset}
-	if i, ok := l.ByPosition(b); ok {
-		if f := l.Files[i]; f.End < b.Offset {
-			return 0, "", fmt.Errorf("%s is archived up to %d only, the state is that of %d", f.File, f.End, b.Offset)
-		}
-		return i, at.String(), nil
-	}
-	if b.GTIDs == "" {
-		return 0, "", fmt.Errorf("it has no %s, and the state has no GTIDs", at)
-	}
-	i, ok, err := l.ByGTIDs(b)
-	switch {
-	case err != nil:
-		return 0, "", err
-	case !ok:
-		return 0, "", errors.New("it begins later")
-	}
-	return i, "gtid:" + b.GTIDs, nil
-}
-
-// contiguous are the files from number i on, up to the first gap, and what that
-// is; none: "".
-func contiguous(l archive.Log, i int) (files []archive.File, gap string) {
-	for n := i; n < len(l.Files); n++ {
-		f := l.Files[n]
-		why := l.Apart(n)
-		if f.Hole() {
-			why = "a part of the file is missing"
-		}
-		if why != "" {
-			return l.Files[i : n+1], fmt.Sprintf("at %s:%d: %s", f.File, f.End, why)
-		}
-	}
-	return l.Files[i:], ""
-}
-
-// further reports whether leg a reaches further than b.
-func further(flavor string, a, b *Leg) bool {
-	x, errA := gtid.ParseSet(gtid.FlavorNamed(flavor), a.GTIDs)
-	y, errB := gtid.ParseSet(gtid.FlavorNamed(flavor), b.GTIDs)
-	if errA == nil && errB == nil && !x.IsEmpty() && !y.IsEmpty() && !x.Equal(y) {
-		return x.ContainsSet(y)
-	}
-	return a.Until.After(b.Until)
-}
-
-// trim leaves out the files that begin behind the stop.
-func (l *Leg) trim(stop replay.Stop) {
-	n := len(l.Files)
-	for i, f := range l.Files {
-		// The next file shows that nothing before the stop is missing. What the
-		// first one holds may lie before the base, by a clock that was set back since.
-		if i > 0 && !stop.Time.IsZero() && f.Transactions > 0 && f.First.After(stop.Time) || i > 0 && l.Files[i-1].File == stop.Position.File {
-			n = min(n, i+1)
-		}
-	}
-	l.Files = l.Files[:n]
-	l.Bytes, l.Stored, l.Names = 0, 0, nil
-	for _, f := range l.Files {
-		l.Bytes += f.End
-		l.Stored += f.Stored
-		l.Names = append(l.Names, f.File)
-	}
 }

@@ -32,10 +32,15 @@ func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
 func newWorld(t *testing.T, d server.Distribution) *world {
 	t.Helper()
-	args := []string{"--log-bin=bin", "--server-id=7"}
 	if d.Flavor == server.MySQL {
-		args = append(args, "--gtid-mode=ON", "--enforce-gtid-consistency=ON")
+		return newWorldWith(t, d, "--gtid-mode=ON", "--enforce-gtid-consistency=ON")
 	}
+	return newWorldWith(t, d)
+}
+
+func newWorldWith(t *testing.T, d server.Distribution, args ...string) *world {
+	t.Helper()
+	args = append([]string{"--log-bin=bin", "--server-id=7"}, args...)
 	w := &world{t: t, d: d, i: servertest.Start(t, d, args...), url: filepath.Join(t.TempDir(), "r")}
 	var err error
 	w.repo, err = repository.Create(t.Context(), repository.Location{Name: "main", Options: store.Options{URL: w.url}}, nil)
@@ -222,7 +227,7 @@ func TestRestore(t *testing.T) {
 				// is what would be done.
 				again := w.options(dir, "")
 				again.PlanOnly = true
-				if rep = w.restore(again); !rep.Forward || len(rep.Plan.BackupIDs) > 0 || rep.Plan.Leg == nil {
+				if rep = w.restore(again); !rep.Forward || len(rep.Plan.BackupIDs) > 0 || len(rep.Plan.Legs) != 1 {
 					t.Errorf("planned again: %+v", rep.Plan)
 				}
 				if rep = w.restore(w.options(dir, "")); !rep.Forward || !rep.Finished {

@@ -31,6 +31,7 @@ type Options struct {
 	Dir        string // the data directory to make; missing or empty, or of a restore of ours
 	Until      string // as replay takes it; empty: the end of the log
 	Backup     string // id; empty: the last one that is old enough
+	Log        string // server whose log has to lead to the end; empty: any
 	Skip       string // transactions to leave out, as replay takes them
 	PlanOnly   bool
 
@@ -46,8 +47,15 @@ type Options struct {
 	// held ends, whose cause says why; may be nil.
 	Hold func(ctx context.Context, backups []string) (held context.Context, release func(), err error)
 
+	// Allowed is asked whether the directory, by its real path, may be restored
+	// into, before anything is made; may be nil.
+	Allowed func(ctx context.Context, dir string) error
+
 	// Prove is asked, when all is there, whether it is right; may be nil.
 	Prove func(ctx context.Context, db *sql.DB) error
+
+	// Predict says of a plan how long it will take, if that is known; may be nil.
+	Predict func(p *Plan)
 
 	Step func(Step) // is told when a step begins and ends; may be nil
 
@@ -60,6 +68,7 @@ type Step struct {
 	Begun   time.Time `json:"begun"`
 	Seconds float64   `json:"seconds"` // 0 while it goes on
 	Bytes   int64     `json:"bytes,omitempty"`
+	Error   string    `json:"error,omitempty"` // why it has failed
 }
 
 // Report is what a restore has done.
@@ -93,11 +102,26 @@ func Run(ctx context.Context, o Options) (rep *Report, err error) {
 	if o.PlanOnly {
 		return rep, r.planOnly(ctx)
 	}
+	if err := r.allowed(ctx); err != nil {
+		return rep, err
+	}
 	if r.w, err = openWorkspace(o.Dir); err != nil {
 		return rep, err
 	}
 	defer func() { err = errors.Join(err, r.w.close()) }()
 	return rep, r.run(ctx)
+}
+
+// allowed asks whether the target may be restored into.
+func (r *runner) allowed(ctx context.Context) error {
+	w, err := workspaceOf(r.Dir)
+	if err != nil {
+		return fault.FromOS(fmt.Errorf("restore: %w", err))
+	}
+	if r.Allowed == nil {
+		return nil
+	}
+	return r.Allowed(ctx, w.target)
 }
 
 type runner struct {
@@ -124,7 +148,7 @@ func (r *runner) planOnly(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	req := Request{Until: r.Until, Backup: r.Backup}
+	req := Request{Until: r.Until, Backup: r.Backup, Log: r.Log}
 	r.j = j
 	if j != nil && j.State == Done && !j.satisfies(r.Until, r.Skip) {
 		req.Base, r.rep.Forward = j.Reached, true
@@ -138,6 +162,9 @@ func (r *runner) plan(ctx context.Context, req Request) (err error) {
 	}
 	if r.rep.Plan, err = MakePlan(r.inv, req); err != nil {
 		return err
+	}
+	if r.Predict != nil {
+		r.Predict(r.rep.Plan)
 	}
 	return r.checkSkip()
 }
@@ -202,6 +229,9 @@ func (r *runner) open() (err error) {
 	if r.j, err = r.w.read(); err != nil {
 		return err
 	}
+	if err := r.checkInUse(); err != nil {
+		return err
+	}
 	if r.j == nil {
 		return r.openNew()
 	}
@@ -213,7 +243,7 @@ func (r *runner) open() (err error) {
 		return nil
 	case r.j.State == Done:
 		r.rep.Forward = true
-		r.j.Base, r.j.Until, r.j.State, r.j.Skip = *r.j.Reached, r.Until, Unpacked, r.Skip
+		r.j.Base, r.j.Until, r.j.State, r.j.Skip, r.j.Replayed = *r.j.Reached, r.Until, Unpacked, r.Skip, nil
 		return nil
 	case r.j.Until != r.Until:
 		return fault.New(fault.Usage, fmt.Errorf("restore: an unfinished restore into %s goes to %q", r.w.target, r.j.Until),
@@ -222,6 +252,13 @@ func (r *runner) open() (err error) {
 	r.j.Skip = r.Skip // whether it may be another one depends on how far the replay has come, which knows
 	r.rep.Resumed = true
 	return nil
+}
+
+func (r *runner) checkInUse() error {
+	if r.j == nil || r.j.State == Done {
+		return inUse(r.w.target, 0)
+	}
+	return inUse(r.w.target, dying)
 }
 
 func (r *runner) openNew() error {
@@ -239,15 +276,16 @@ func (r *runner) openNew() error {
 	return nil
 }
 
-// request is what is to be planned: a restore that goes on keeps its base.
+// request is what is to be planned: a restore that goes on keeps its base, and
+// the log that it is in.
 func (r *runner) request() Request {
+	req := Request{Until: r.Until, Backup: r.Backup, Log: r.Log}
 	if r.j.State == Unpacked {
-		return Request{Until: r.Until, Base: &r.j.Base}
+		req.Base, req.Begun = &r.j.Base, r.j.Log
+	} else if len(r.j.Backups) > 0 {
+		req.Backup = r.j.Backups[len(r.j.Backups)-1]
 	}
-	if len(r.j.Backups) > 0 {
-		return Request{Until: r.Until, Backup: r.j.Backups[len(r.j.Backups)-1]}
-	}
-	return Request{Until: r.Until, Backup: r.Backup}
+	return req
 }
 
 // planHeld plans, holds what the plan needs, and plans once more: what is there
@@ -255,6 +293,10 @@ func (r *runner) request() Request {
 // what it needs is held instead.
 func (r *runner) planHeld(ctx context.Context) (release func(), err error) {
 	r.held, release = ctx, func() {}
+	if r.j.State == Replayed {
+		r.rep.Plan = &Plan{SchemaVersion: 1, Set: r.Set, Repository: r.Repository.Name(), Base: r.j.Base, Until: r.Until, Skip: r.Skip}
+		return release, nil
+	}
 	for had := []string(nil); ; {
 		if err := r.plan(r.held, r.request()); err != nil {
 			release()
@@ -313,14 +355,14 @@ func (r *runner) bring() (err error) {
 	g, gctx := errgroup.WithContext(r.held)
 	if r.j.State == Unpacking && p.Backups[0].Driver != backup.Dump {
 		g.Go(func() error {
-			return r.step("unpack the backup", p.BackupBytes, func() error {
+			return r.step(stepUnpack, p.BackupBytes, func() error {
 				return backup.Unpack(gctx, r.Repository, p.Backups, r.w.target, backup.UnpackOptions{Tools: r.tools(), Workers: r.Workers, Memory: r.Memory / 2})
 			})
 		})
 	}
-	if p.Leg != nil {
+	if len(p.Legs) > 0 {
 		g.Go(func() error {
-			return r.step("fetch the log", p.Leg.Stored, func() error { return r.fetch(gctx, p.Leg) })
+			return r.step(stepFetch, p.stored(), func() error { return r.fetch(gctx, p.Legs) })
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -333,14 +375,19 @@ func (r *runner) bring() (err error) {
 }
 
 // fetch brings the files that are not there yet, whole.
-func (r *runner) fetch(ctx context.Context, leg *Leg) error {
-	for _, f := range leg.Files {
-		path := filepath.Join(r.w.log(), f.File)
-		if info, err := os.Stat(path); err == nil && info.Size() == f.FetchedEnd() {
-			continue
+func (r *runner) fetch(ctx context.Context, legs []*Leg) error {
+	for _, l := range legs {
+		dir := r.w.logOf(l)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fault.FromOS(fmt.Errorf("restore: %w", err))
 		}
-		if _, err := archive.Fetch(ctx, r.Repository, f, r.w.log()); err != nil {
-			return err
+		for _, f := range l.Files {
+			if info, err := os.Stat(filepath.Join(dir, f.File)); err == nil && info.Size() == f.FetchedEnd() {
+				continue
+			}
+			if _, err := archive.Fetch(ctx, r.Repository, f, dir); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -354,14 +401,15 @@ func (r *runner) tools() map[string]string {
 	return tools
 }
 
-// step tells of a step's begin and end.
+// step tells of a step's begin and end, also where it fails.
 func (r *runner) step(name string, bytes int64, do func() error) error {
 	s := Step{Name: name, Begun: time.Now().UTC(), Bytes: bytes}
 	r.tell(s)
-	if err := do(); err != nil {
-		return err
-	}
+	err := do()
 	s.Seconds = max(time.Since(s.Begun).Seconds(), 1e-3)
+	if err != nil {
+		s.Error = err.Error()
+	}
 	r.tell(s)
-	return nil
+	return err
 }

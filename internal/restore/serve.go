@@ -17,9 +17,9 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/backup"
 	"github.com/lifeboat-db/lifeboat/internal/backup/clone"
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/checkpoint"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
-	"github.com/lifeboat-db/lifeboat/internal/replay"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 )
 
@@ -76,10 +76,8 @@ func (r *runner) goOn(ctx context.Context, i *server.Instance) error {
 			return err
 		}
 	}
-	if r.rep.Plan.Leg != nil {
-		if err := r.step("replay the log", r.rep.Plan.LogBytes, func() error { return r.replay(ctx, i) }); err != nil {
-			return err
-		}
+	if err := r.replayAll(ctx, i); err != nil {
+		return err
 	}
 	return r.leave(ctx, i)
 }
@@ -90,7 +88,10 @@ func (r *runner) leave(ctx context.Context, i *server.Instance) error {
 	if err != nil {
 		return err
 	}
-	if r.Prove != nil {
+	if r.j.State == Replayed {
+		err = checkpoint.Drop(ctx, db)
+	}
+	if err == nil && r.Prove != nil {
 		err = r.step("prove it", 0, func() error { return r.Prove(ctx, db) })
 	}
 	if err == nil {
@@ -120,11 +121,11 @@ func (r *runner) learnBase() error {
 	if err := r.w.write(r.j); err != nil {
 		return err
 	}
-	p, err := MakePlan(r.inv, Request{Until: r.Until, Base: &r.j.Base})
+	p, err := MakePlan(r.inv, r.request())
 	if err != nil {
 		return err
 	}
-	r.rep.Plan.Base, r.rep.Plan.Leg, r.rep.Plan.LogBytes = p.Base, p.Leg, p.LogBytes
+	r.rep.Plan.Base, r.rep.Plan.Legs, r.rep.Plan.LogBytes = p.Base, p.Legs, p.LogBytes
 	return nil
 }
 
@@ -236,7 +237,7 @@ func recordedOptions(path string) (args []string, err error) {
 // load executes a dump on the server, which is empty.
 func (r *runner) load(_ context.Context, i *server.Instance) error {
 	p := r.rep.Plan
-	err := r.step("load the dump", p.BackupBytes, func() error {
+	err := r.step(stepLoad, p.BackupBytes, func() error {
 		scratch, err := os.MkdirTemp(r.w.dir, "dump-*")
 		if err != nil {
 			return fault.FromOS(err)
@@ -268,57 +269,6 @@ func (r *runner) client(ctx context.Context, i *server.Instance, sql io.Reader) 
 	c.Stdin = sql
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", filepath.Base(path), err, strings.TrimSpace(string(out)))
-	}
-	return nil
-}
-
-func (r *runner) replay(ctx context.Context, i *server.Instance) error {
-	leg := r.rep.Plan.Leg
-	var files []string
-	for _, f := range leg.Files {
-		files = append(files, filepath.Join(r.w.log(), f.File))
-	}
-	rep, err := replay.Run(ctx, replay.Options{
-		Target: i.DSN(""), Files: files, From: leg.From, Until: r.Until, Workers: r.Workers, Memory: r.Memory / 2,
-		Skip: r.Skip, Earlier: r.leftOut(),
-		Verify: !r.NoProof, Finalize: true, Progress: r.Progress,
-	})
-	r.rep.Replay = rep
-	switch {
-	case errors.Is(err, binlog.ErrCorrupt), errors.Is(err, binlog.ErrChecksum), errors.Is(err, binlog.ErrTruncated):
-		var told *fault.Error // its next step is for who has files
-		if errors.As(err, &told) {
-			err = told.Err
-		}
-		return fault.New(fault.VerifyFailed, fmt.Errorf("restore: what is archived is no whole log: %w", err), "restore from another repository, or up to before it with --until")
-	case err != nil:
-		return err
-	}
-	if err := r.complete(rep); err != nil {
-		return err
-	}
-	return r.countWrites(ctx, i)
-}
-
-// complete compares what was reached with what is archived: the end of the log is
-// the end of all that it says it has.
-func (r *runner) complete(rep *replay.Report) error {
-	leg := r.rep.Plan.Leg
-	if r.Until != "" || leg.GTIDs == "" {
-		return nil
-	}
-	flavor := gtid.FlavorNamed(r.rep.Plan.Base.Flavor)
-	archived, err := gtid.ParseSet(flavor, leg.GTIDs)
-	if err != nil {
-		return fmt.Errorf("restore: what is archived: %w", err)
-	}
-	reached, err := gtid.ParseSet(flavor, rep.GTIDs)
-	if err != nil {
-		return fmt.Errorf("restore: what was reached: %w", err)
-	}
-	if !reached.ContainsSet(archived) {
-		return fault.New(fault.VerifyFailed, fmt.Errorf("restore: the archive says that it has %s, and its bytes have %s", leg.GTIDs, rep.GTIDs),
-			"restore from another repository: this one's log is not what was archived")
 	}
 	return nil
 }
@@ -382,14 +332,6 @@ func writes(ctx context.Context, db *sql.DB, flavor server.Flavor) (n int64, err
 // finish writes down what was reached.
 func (r *runner) finish() error {
 	reached := r.j.Base
-	if rep := r.rep.Replay; rep != nil && rep.Plan != nil {
-		reached.Server, reached.File, reached.Offset = r.rep.Plan.Leg.Server, rep.Plan.To.File, rep.Plan.To.Offset
-		reached.At = time.Now().UTC()
-		if rep.GTIDs != "" {
-			reached.GTIDs = rep.GTIDs
-		}
-		r.j.LeftOut = rep.LeftOut
-	}
 	r.j.State, r.j.Reached = Done, &reached
 	if err := r.w.write(r.j); err != nil {
 		return err

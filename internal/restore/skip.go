@@ -41,12 +41,12 @@ func beyond(p *Plan, names replay.Names) error {
 	if names.IsEmpty() {
 		return nil
 	}
-	if p.Leg == nil {
+	if len(p.Legs) == 0 {
 		return fault.New(fault.Gap, errors.New("restore: --skip: the backup is brought back as it is, no log is replayed"), "")
 	}
 	flavor := gtid.FlavorNamed(p.Base.Flavor)
 	base, errBase := gtid.ParseSet(flavor, p.Base.GTIDs)
-	reach, errReach := gtid.ParseSet(flavor, p.Leg.GTIDs)
+	reach, errReach := gtid.ParseSet(flavor, p.last().GTIDs)
 	if errBase != nil || errReach != nil || reach.IsEmpty() {
 		return nil //nolint:nilerr // the replay will see
 	}
@@ -55,4 +55,26 @@ func beyond(p *Plan, names replay.Names) error {
 			"lifeboat inspect and mysqlbinlog list transactions; --backup names an older backup")
 	}
 	return nil
+}
+
+// skipIn are the names that a replay of one leg is given: those that were left out
+// before, and what it may hold. Names that are positions say nothing where the
+// logs of several servers are replayed.
+func (r *runner) skipIn(l *Leg) (string, error) {
+	if len(r.rep.Plan.Legs) == 1 && len(r.j.Replayed) == 0 || r.Skip == "" {
+		return r.Skip, nil
+	}
+	names, err := replay.ParseNames(r.Skip)
+	if err != nil {
+		return "", err
+	}
+	if names.HasPositions() {
+		return "", fault.New(fault.Usage, fmt.Errorf("restore: --skip %s: the logs of several servers are replayed, in which positions are not the same", r.Skip),
+			"name transactions by their GTIDs")
+	}
+	before, errBefore := replay.ParseNames(r.leftOut().Skipped)
+	base, errBase := parse(r.j.Base.Flavor, r.j.Base.GTIDs)
+	reach, errReach := parse(r.j.Base.Flavor, l.GTIDs)
+	outside := names.Outside(base, reach)
+	return names.Minus(outside.Minus(before)).String(), errors.Join(errBefore, errBase, errReach)
 }

@@ -66,7 +66,7 @@ func RestorePlan(p *restore.Plan) string {
 	if len(p.Backups) == 0 {
 		rows = append(rows, [2]string{"Goes on from", fmt.Sprintf("%s:%d", p.Base.File, p.Base.Offset)})
 	}
-	if l := p.Leg; l != nil {
+	for _, l := range p.Legs {
 		rows = append(rows,
 			[2]string{"Log", fmt.Sprintf("%d files of %s, %s to %s", len(l.Names), l.Server, l.Names[0], l.Names[len(l.Names)-1])},
 			[2]string{"Log from", l.From},
@@ -76,11 +76,20 @@ func RestorePlan(p *restore.Plan) string {
 	rows = append(rows,
 		[2]string{"To be read", units.Bytes(p.BackupBytes) + " of backup, " + units.Bytes(p.LogBytes) + " of log"},
 		[2]string{"Space needed", "about " + units.Bytes(p.SpaceNeeded)},
+		[2]string{"Will take", predicted(p.Seconds, p.Measured)},
 	)
 	for _, w := range p.Warnings {
 		rows = append(rows, [2]string{"Warning", w})
 	}
 	return Table(rows)
+}
+
+// predicted is how long something will take, and how one knows.
+func predicted(seconds float64, measured string) string {
+	if seconds == 0 {
+		return "unknown: no drill and no restore has been measured"
+	}
+	return "about " + units.Duration(time.Duration(seconds*float64(time.Second))) + ", by " + printable(measured)
 }
 
 // RestoreLine is one line about a restore that runs.
@@ -91,7 +100,7 @@ func RestoreLine(now []restore.Step, s replay.Snapshot, at time.Time) string {
 		if step.Bytes > 0 {
 			text += " (" + units.Bytes(step.Bytes) + ")"
 		}
-		if step.Name == "replay the log" {
+		if strings.HasPrefix(step.Name, restore.StepReplay) {
 			parts = append(parts, Line(s, at))
 			continue
 		}
@@ -138,13 +147,17 @@ func Info(i *restore.Info) string {
 	if len(i.Backups) == 0 {
 		return b.String()
 	}
-	g := grid{heads: []string{"Backup", "kind", "driver", "stored", "from", "until"}, right: "000100"}
+	g := grid{heads: []string{"Backup", "kind", "driver", "stored", "from", "until", "takes"}, right: "0001001"}
 	for _, x := range i.Backups {
 		until := utc(x.Until)
 		if x.Problem != "" {
 			until = "leads nowhere"
 		}
-		g.add(x.ID, x.Kind, x.Driver, units.Bytes(x.StoredBytes), utc(x.From), until)
+		takes := "unknown"
+		if x.Seconds > 0 {
+			takes = units.Duration(time.Duration(x.Seconds * float64(time.Second)))
+		}
+		g.add(x.ID, x.Kind, x.Driver, units.Bytes(x.StoredBytes), utc(x.From), until, takes)
 	}
 	b.WriteString(g.text(0))
 	for _, x := range i.Backups {
@@ -171,7 +184,7 @@ func Drill(r *drill.Result) string {
 	if r.Objective > 0 {
 		fmt.Fprintf(&b, "A recovery may take %s.\n", units.Duration(time.Duration(r.Objective*float64(time.Second))))
 	}
-	if r.Restore != nil && r.Restore.Finished {
+	if r.Restore != nil && len(r.Restore.Steps) > 0 {
 		b.WriteString("\n" + steps(r.Restore))
 	}
 	return b.String()
@@ -183,6 +196,9 @@ func steps(r *restore.Report) string {
 		text := units.Duration(time.Duration(s.Seconds * float64(time.Second)))
 		if s.Bytes > 0 && s.Seconds > 0 {
 			text += fmt.Sprintf(", %s at %s/s", units.Bytes(s.Bytes), units.Bytes(int64(float64(s.Bytes)/s.Seconds)))
+		}
+		if s.Error != "" {
+			text = "FAILED after " + text
 		}
 		rows = append(rows, [2]string{s.Name, text})
 	}

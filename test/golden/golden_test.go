@@ -58,7 +58,7 @@ func check(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info := restore.Inform(inv)
+	info := restore.Inform(inv, 0, nil)
 	if err := info.Err(); err != nil || len(info.Backups) != 1 || info.Backups[0].Problem != "" || len(inv.Logs) != 1 || len(inv.Logs[0].Gaps()) > 0 {
 		t.Errorf("%+v %v", info, err)
 	}

@@ -141,7 +141,7 @@ func (h *honest) untouched(what string) {
 	if err != nil || !res.Passed || len(res.Restore.Replay.Plan.Jumps) > 0 {
 		h.t.Fatalf("%s: %+v %v", what, res, err)
 	}
-	h.files = slices.DeleteFunc(slices.Clone(res.Restore.Plan.Leg.Files[1:]), func(f archive.File) bool { return !f.Closed || f.Transactions < 3 })
+	h.files = slices.DeleteFunc(slices.Clone(res.Restore.Plan.Legs[0].Files[1:]), func(f archive.File) bool { return !f.Closed || f.Transactions < 3 })
 }
 
 func (h *honest) fails(what string, o drill.Options) {

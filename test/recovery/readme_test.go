@@ -64,9 +64,33 @@ wait $lifeboat_archive`)
 	if out := sh(blocks[2]); !strings.Contains(out, "is restored") {
 		t.Errorf("%s", out)
 	}
+	checkPredictions(t, sh, filepath.Join(dir, "reports"))
 	i := servertest.StartWith(t, d, server.Options{DataDir: filepath.Join(dir, "new"), SkipNetworking: true})
 	if diff := compare.Diff(want, w.state(i), "lost", "restored", compare.AtMost); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// checkPredictions: how long a restore will take is told by the drill that there
+// was, else by the restore that there was, else it is unknown; and info alarms if
+// that is longer than a recovery may take.
+func checkPredictions(t *testing.T, sh func(string) string, reports string) {
+	t.Helper()
+	for _, c := range []struct{ remove, plan, alarm string }{
+		{"", "by the drill of", "4"}, {"history.jsonl", "by the restore of", "4"}, {"restores.jsonl", "unknown: no drill and no restore", "0"},
+	} {
+		if c.remove != "" {
+			if err := os.Remove(filepath.Join(reports, c.remove)); err != nil {
+				t.Error(err)
+			}
+		}
+		if out := sh("lifeboat restore --dir other --plan"); !strings.Contains(out, c.plan) {
+			t.Errorf("%q is not in\n%s", c.plan, out)
+		}
+		if out := sh("lifeboat info --drill-objective 1s && echo ended with 0 || echo ended with $?"); !strings.Contains(out, "ended with "+c.alarm) {
+			t.Errorf("no alarm by %s:\n%s", c.plan, out)
+		}
+		sh("lifeboat info") // within the objective of the default
 	}
 }
 
