@@ -191,7 +191,7 @@ func TestFailover(t *testing.T) {
 			p := newPair(t, servertest.Of(t, flavor))
 			refused := 0
 			for n := range rounds {
-				p.world.t = t
+				p.t = t
 				t.Logf("seed %d", n)
 				if p.round(rand.New(rand.NewPCG(uint64(n), 10))) {
 					refused++
@@ -356,7 +356,7 @@ func position(t *testing.T, n *topology.Node) string {
 	defer rows.Close()
 	columns, err := rows.Columns()
 	if err != nil || !rows.Next() {
-		t.Fatal(err)
+		t.Fatal(err, rows.Err())
 	}
 	cells := make([]sql.NullString, len(columns))
 	targets := make([]any, len(columns))
