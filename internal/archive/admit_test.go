@@ -29,9 +29,14 @@ func (w *world) stranger(d server.Distribution, args ...string) *world {
 	return other
 }
 
-// vendors runs a subtest on one server of each vendor.
+// vendors runs a subtest on one server of each vendor, or, in the long tests, on
+// each server.
 func vendors(t *testing.T, test func(t *testing.T, d server.Distribution)) {
 	t.Helper()
+	if long {
+		servertest.Each(t, test)
+		return
+	}
 	for _, f := range []server.Flavor{server.MySQL, server.MariaDB} {
 		d := servertest.Of(t, f)
 		t.Run(d.Name, func(t *testing.T) { test(t, d) })
@@ -73,7 +78,7 @@ func (w *world) archived() {
 // TestStranger: nothing of another database's server is stored in a set, while
 // the set's own goes on, unless somebody says so.
 func TestStranger(t *testing.T) {
-	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+	vendors(t, func(t *testing.T, d server.Distribution) {
 		w := newWorld(t, d)
 		other := w.stranger(d)
 		other.traffic(5, seeded(t))
@@ -135,7 +140,7 @@ func TestHoldStranger(t *testing.T) {
 // TestReplicaIsMember: a replica of a member is let in, also when its source is
 // not there any more.
 func TestReplicaIsMember(t *testing.T) {
-	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+	vendors(t, func(t *testing.T, d server.Distribution) {
 		w := newWorld(t, d)
 		replica := &world{t: t, i: servertest.Start(t, d, replicaArgs(d)...), dir: w.dir, repo: w.repo}
 		w.archived()

@@ -191,7 +191,7 @@ func TestHoldKeep(t *testing.T) {
 // TestHoldOnce: what may go goes in one round, though we ourselves have just
 // read from it.
 func TestHoldOnce(t *testing.T) {
-	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+	vendors(t, func(t *testing.T, d server.Distribution) {
 		w := newWorld(t, d)
 		w.every = time.Hour
 		w.rotated(3)
@@ -244,7 +244,7 @@ func TestHoldTwo(t *testing.T) {
 // TestServerKeepsWhatIsRead: a server purges nothing that a connected replica
 // has not read, so that nobody has to ask for those.
 func TestServerKeepsWhatIsRead(t *testing.T) {
-	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+	vendors(t, func(t *testing.T, d server.Distribution) {
 		w := newWorld(t, d)
 		for range 20 { // more than fits the connection
 			w.exec("INSERT INTO d.t (b) VALUES (REPEAT('x', 1000000))")
@@ -271,7 +271,7 @@ func TestServerKeepsWhatIsRead(t *testing.T) {
 // TestHoldReplica: what a replica that is not connected still needs stays, and
 // while it does not answer all does.
 func TestHoldReplica(t *testing.T) {
-	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+	vendors(t, func(t *testing.T, d server.Distribution) {
 		w := newWorld(t, d)
 		replica := servertest.Start(t, d, replicaArgs(d)...)
 		w.replicate(replica, d)

@@ -47,7 +47,7 @@ func (w *world) hangUp() {
 // TestReconnectIsCheap: what a reconnect reads does not grow with the log, also
 // if another archive has stored some of it meanwhile.
 func TestReconnectIsCheap(t *testing.T) {
-	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+	vendors(t, func(t *testing.T, d server.Distribution) {
 		w := newWorld(t, d)
 		var reads *atomic.Int64
 		w.repo, reads = counted(t)
