@@ -49,7 +49,7 @@ func TestConfigErrors(t *testing.T) {
 	}
 	lifeboat(t, 2, []string{"archive", "run"}, "set: it is missing", "servers: it is missing", "repositories: it is missing")
 	lifeboat(t, 2, []string{"archive", "runn"}, "unknown command")
-	lifeboat(t, 2, []string{"archive", "run", "--set", "s", "--server1-dsn", "u@unix(/s)/", "--repo1-url", "/r", "--archive-purge", "hold"}, "--archive-purge")
+	lifeboat(t, 2, []string{"archive", "run", "--set", "s", "--server1-dsn", "u@unix(/s)/", "--repo1-url", "/r", "--archive-purge", "never"}, "--archive-purge", "server or hold")
 	r := report[struct {
 		checked
 		Error string
