@@ -325,17 +325,9 @@ func (k *keeper) needs(ctx context.Context, s Source) (files []string, err error
 			if err != nil {
 				return err
 			}
-			for _, c := range channels {
-				switch {
-				case c.source == "" && c.host != "":
-					return errors.New("it is to replicate from a server that it has not met yet")
-				case c.source == s.Server && c.file == "":
-					return errors.New("it replicates from this server, and does not say from where")
-				case c.source == s.Server:
-					files = append(files, c.file)
-				}
-			}
-			return nil
+			more, err := neededOf(channels, s.Server)
+			files = append(files, more...)
+			return err
 		})
 		if err != nil {
 			return nil, fmt.Errorf("archive: what server %s needs of the log: %w", other.Name, err)
@@ -349,6 +341,22 @@ type channel struct {
 	source string // by dbconn.ServerName; empty if it was never connected
 	host   string
 	file   string // of the source's log, in which is what it executes next
+}
+
+// neededOf are the files of a source from which on its replica needs the log. It
+// is pure.
+func neededOf(channels []channel, source string) (files []string, err error) {
+	for _, c := range channels {
+		switch {
+		case c.source == "" && c.host != "":
+			return nil, errors.New("it is to replicate from a server that it has not met yet")
+		case c.source == source && c.file == "":
+			return nil, errors.New("it replicates from this server, and does not say from where")
+		case c.source == source:
+			files = append(files, c.file)
+		}
+	}
+	return files, nil
 }
 
 // replication asks a server from whom it replicates.

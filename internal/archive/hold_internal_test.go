@@ -83,3 +83,26 @@ func TestExpiry(t *testing.T) {
 		t.Error("what is no number is taken for one")
 	}
 }
+
+// What a replica needs of a source; what it does not say holds everything.
+func TestNeeded(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		channels []channel
+		want     string // files; empty: none
+		fails    bool
+	}{
+		{"it is no replica", nil, "", false},
+		{"of another server", []channel{{source: "b", host: "h", file: "bin.000001"}}, "", false},
+		{"of this one", []channel{{source: "a", host: "h", file: "bin.000001"}}, "bin.000001", false},
+		{"by two channels", []channel{{source: "a", host: "h", file: "bin.000002"}, {source: "b", host: "h"}, {source: "a", host: "h", file: "bin.000001"}}, "bin.000002 bin.000001", false},
+		{"never connected", []channel{{host: "h"}}, "", true},
+		{"from nowhere", []channel{{source: "a", host: "h"}}, "", true},
+		{"reset, with nothing left of it", []channel{{}}, "", false},
+	} {
+		files, err := neededOf(c.channels, "a")
+		if got := strings.Join(files, " "); got != c.want || (err != nil) != c.fails {
+			t.Errorf("%s: %q, %v", c.name, got, err)
+		}
+	}
+}
