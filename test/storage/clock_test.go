@@ -14,7 +14,6 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/repository"
 	"github.com/lifeboat-db/lifeboat/internal/repository/store"
 	"github.com/lifeboat-db/lifeboat/internal/server"
-	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
 	"github.com/lifeboat-db/lifeboat/test/compare"
 )
 
@@ -25,7 +24,8 @@ import (
 // an alarm twice. (The clock is the archive's own; a machine's cannot be set
 // for a test. Times are UTC everywhere: a change to summer time is none.)
 func TestClocks(t *testing.T) {
-	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+	random(t)
+	one(t, 7, func(t *testing.T, d server.Distribution) {
 		s := start(t, d)
 		repo := create(t, store.Options{URL: t.TempDir()})
 		a := s.archiver(repo)

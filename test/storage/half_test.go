@@ -31,7 +31,7 @@ import (
 // MariaDB that dies just behind a rotation may give numbers once more that the
 // log has already: that is an alarm, and a gap.
 func TestHalf(t *testing.T) {
-	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+	one(t, 5, func(t *testing.T, d server.Distribution) {
 		r := random(t)
 		s := start(t, d)
 		s.exec("CREATE TABLE d.h (a INT PRIMARY KEY AUTO_INCREMENT, b LONGTEXT)", "CREATE TABLE d.n (n INT)", "INSERT INTO d.n VALUES (1), (2), (3), (4), (5), (6), (7), (8)")
@@ -82,7 +82,7 @@ func TestHalf(t *testing.T) {
 // archived: an alarm, a gap, and a restore that refuses to pass it. What comes
 // in the next files is archived.
 func TestDamagedLog(t *testing.T) {
-	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+	one(t, 6, func(t *testing.T, d server.Distribution) {
 		r := random(t)
 		s := start(t, d)
 		repo := create(t, store.Options{URL: t.TempDir()})
@@ -93,11 +93,13 @@ func TestDamagedLog(t *testing.T) {
 		stop()
 		path := s.logs()[len(s.logs())-1]
 		from := size(t, path)
-		s.exec("INSERT INTO d.t (b) VALUES ('a')", "INSERT INTO d.t (b) VALUES ('b')", "FLUSH BINARY LOGS", "INSERT INTO d.t (b) VALUES ('c')")
+		s.exec("INSERT INTO d.t (b) VALUES ('a')")
+		to := size(t, path)
+		s.exec("INSERT INTO d.t (b) VALUES ('b')", "FLUSH BINARY LOGS", "INSERT INTO d.t (b) VALUES ('c')")
 		if err := s.i.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		at := s.eventEnd(path, from, r)
+		at := s.eventEnd(path, from, to, r)
 		overwrite(t, path, at, make([]byte, 19))
 		if err := s.i.Restart(t.Context()); err != nil {
 			t.Fatal(err)
@@ -162,7 +164,7 @@ func (s *source) cutOff(last string, r *rand.Rand) {
 	whole := size(s.t, last)
 	cut := before + 1 + r.Int64N(whole-before-1)
 	if r.IntN(2) == 0 {
-		cut = s.eventEnd(last, before, r)
+		cut = s.eventEnd(last, before, whole-1, r)
 	}
 	if err := os.Truncate(last, cut); err != nil {
 		s.t.Fatal(err)
@@ -205,8 +207,8 @@ func size(t *testing.T, path string) int64 {
 	return info.Size()
 }
 
-// eventEnd is where one of the events behind a position ends, the last excepted.
-func (s *source) eventEnd(path string, from int64, r *rand.Rand) int64 {
+// eventEnd is where one of the events between two positions ends.
+func (s *source) eventEnd(path string, from, to int64, r *rand.Rand) int64 {
 	s.t.Helper()
 	f, err := binlog.Open(path)
 	if err != nil {
@@ -219,8 +221,8 @@ func (s *source) eventEnd(path string, from int64, r *rand.Rand) int64 {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		if !ok {
-			return ends[r.IntN(len(ends)-1)]
+		if !ok || ev.End > to {
+			return ends[r.IntN(len(ends))]
 		}
 		ends = append(ends, ev.End)
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/repository/store"
 	"github.com/lifeboat-db/lifeboat/internal/repository/store/storetest"
 	"github.com/lifeboat-db/lifeboat/internal/server"
-	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
 )
 
 // TestPairs: two that archive one server into one place, with segments of their
@@ -25,7 +24,7 @@ import (
 // server's log, and neither has overwritten anything: every object is what its
 // name says, and a bucket that keeps versions has one of each.
 func TestPairs(t *testing.T) {
-	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+	one(t, 8, func(t *testing.T, d server.Distribution) {
 		r := random(t)
 		s := start(t, d)
 		gateway := storetest.Versitygw(t)

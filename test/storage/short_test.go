@@ -10,7 +10,7 @@ const (
 	halves  = 1                      // crashes that leave half an event, for each server
 	crashes = 8                      // acknowledged segments at which the power is cut
 	kills   = 3                      // kill -9 of the archiver, for each kind of place
-	backoff = 100 * time.Millisecond // the longest; an outage is 60 of it
+	backoff = 50 * time.Millisecond  // the longest; an outage is 60 of it
 	latency = 200 * time.Millisecond // of each request to storage
 	long    = false
 )
