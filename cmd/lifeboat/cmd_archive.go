@@ -125,7 +125,7 @@ func runOptions(c *config.Loaded) (archive.RunOptions, error) {
 		if err != nil {
 			return o, err
 		}
-		o.Servers = append(o.Servers, archive.Server{Name: s.Name, DSN: dsn})
+		o.Servers = append(o.Servers, archive.Server{Name: s.Name, DSN: dsn, Source: s.Source})
 	}
 	for _, r := range c.Repositories {
 		l, err := r.Location()

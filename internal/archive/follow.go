@@ -16,8 +16,11 @@ import (
 
 // Options of a Follower.
 type Options struct {
-	Set        string
-	DSN        string // of the server that is followed
+	Set string
+	DSN string // of the server that is followed
+
+	Source func() (string, error) // see Server
+
 	Repository *repository.Repository
 	Admit      bool // the server belongs to the set, whatever can be shown
 
@@ -188,6 +191,12 @@ type tornFile struct {
 func (e *tornFile) Unwrap() error { return e.error }
 
 func (f *follower) once(ctx context.Context) error {
+	server := Server{DSN: f.DSN, Source: f.Source}
+	dsn, err := server.dsn()
+	if err != nil {
+		return err
+	}
+	f.DSN = dsn
 	if err := Admit(ctx, Admission{Repository: f.Repository, Set: f.Set, DSN: f.DSN, Asked: f.Admit}); err != nil {
 		return err
 	}

@@ -91,6 +91,7 @@ func wholeSince(times []time.Time) (last time.Time) {
 // keeper looks after the files of one server.
 type keeper struct {
 	*runner
+	number int // of the server
 	server Server
 	may    bool // the account may purge, and this has been tried
 }
@@ -118,7 +119,12 @@ func (k *keeper) run(ctx context.Context) {
 }
 
 func (k *keeper) round(ctx context.Context) (kept Kept) {
-	s, err := Ask(ctx, k.server.DSN)
+	dsn, err := k.server.dsn()
+	if err != nil {
+		return Kept{Err: err}
+	}
+	k.server.DSN = dsn
+	s, err := Ask(ctx, dsn)
 	if err != nil {
 		return Kept{Err: err}
 	}
@@ -314,11 +320,15 @@ const errUnknownTarget = 1373
 // one's log. A server keeps what a replica is reading, but not what one needs
 // that is not connected; so one that does not answer may need everything.
 func (k *keeper) needs(ctx context.Context, s Source) (files []string, err error) {
-	for _, other := range k.Servers {
-		if other == k.server {
+	for i, other := range k.Servers {
+		if i == k.number {
 			continue
 		}
-		err := withServer(ctx, other.DSN, func(db *sql.DB, who dbconn.Server) error {
+		dsn, err := other.dsn()
+		if err != nil {
+			return nil, err
+		}
+		err = withServer(ctx, dsn, func(db *sql.DB, who dbconn.Server) error {
 			ctx, cancel := context.WithTimeout(ctx, answerTime)
 			defer cancel()
 			channels, err := replication(ctx, db, who)

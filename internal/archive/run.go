@@ -19,6 +19,26 @@ type Server struct {
 	Name  string // for people
 	DSN   string
 	Admit bool // it belongs to the set, whatever can be shown: see Admission
+
+	// Source gives the DSN anew for each connection: its password may have been
+	// changed. Nil: DSN.
+	Source func() (string, error)
+}
+
+func (s Server) dsn() (string, error) {
+	if s.Source == nil {
+		return s.DSN, nil
+	}
+	return s.Source()
+}
+
+// ask asks the server who it is and which files it has.
+func (s Server) ask(ctx context.Context) (Source, error) {
+	dsn, err := s.dsn()
+	if err != nil {
+		return Source{}, err
+	}
+	return Ask(ctx, dsn)
 }
 
 // Place is a repository that may not be there yet.
@@ -155,7 +175,7 @@ func (r *runner) judgeAccounts(ctx context.Context) error {
 	var all sync.WaitGroup
 	for i, s := range r.Servers {
 		all.Go(func() {
-			if _, err := Ask(ctx, s.DSN); err != nil {
+			if _, err := s.ask(ctx); err != nil {
 				errs[i] = fmt.Errorf("server %s: %w", s.Name, err)
 			}
 		})
@@ -175,10 +195,10 @@ func (r *runner) server(ctx context.Context, i int) {
 		listeners[k] = r.Listen(s.Name, p.Name)
 		r.all.Go(func() { r.errs[i*len(r.Places)+k] = r.pair(ctx, s, k, listeners[k]) })
 	}
-	k := &keeper{runner: r, server: s}
+	k := &keeper{runner: r, number: i, server: s}
 	r.all.Go(func() { k.run(ctx) })
 	r.all.Go(func() {
-		watch(ctx, s.DSN, r.Watch, func(at binlog.Position) {
+		watch(ctx, s.dsn, r.Watch, func(at binlog.Position) {
 			for _, l := range listeners {
 				if l.ServerAt != nil {
 					l.ServerAt(at)
@@ -194,7 +214,7 @@ func (r *runner) pair(ctx context.Context, s Server, place int, l Listener) erro
 	if repo == nil {
 		return nil
 	}
-	err := Follow(ctx, Options{Set: r.Set, DSN: s.DSN, Repository: repo, Admit: s.Admit, Flush: r.Flush, SegmentBytes: r.SegmentBytes,
+	err := Follow(ctx, Options{Set: r.Set, DSN: s.DSN, Source: s.Source, Repository: repo, Admit: s.Admit, Flush: r.Flush, SegmentBytes: r.SegmentBytes,
 		MaxWait: r.MaxWait, Grace: r.Grace, Listener: l})
 	if err != nil {
 		return fmt.Errorf("server %s, repository %s: %w", s.Name, r.Places[place].Name, err)

@@ -105,7 +105,7 @@ func lookServer(ctx context.Context, server Server, hold bool) ServerStatus {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	s := ServerStatus{Name: server.Name}
-	source, err := Ask(ctx, server.DSN)
+	source, err := server.ask(ctx)
 	if err != nil {
 		s.Error = err.Error()
 		return s

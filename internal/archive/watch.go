@@ -17,29 +17,36 @@ import (
 // watch asks a server again and again where its log ends, beside the streams:
 // one that stands still does not say so itself. A server that does not answer
 // is the followers' to tell.
-func watch(ctx context.Context, dsn string, every time.Duration, tell func(binlog.Position)) {
+func watch(ctx context.Context, source func() (string, error), every time.Duration, tell func(binlog.Position)) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		_ = withServer(ctx, dsn, func(db *sql.DB, who dbconn.Server) error {
-			for {
-				end, err := logEnd(ctx, db, who)
-				if err != nil {
-					return err
-				}
-				tell(end)
-				select {
-				case <-ctx.Done():
-					return nil
-				case <-tick.C:
-				}
-			}
-		})
+		if dsn, err := source(); err == nil {
+			_ = watchOnce(ctx, dsn, tick.C, tell)
+		}
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
 		}
 	}
+}
+
+// watchOnce asks over one connection.
+func watchOnce(ctx context.Context, dsn string, tick <-chan time.Time, tell func(binlog.Position)) error {
+	return withServer(ctx, dsn, func(db *sql.DB, who dbconn.Server) error {
+		for {
+			end, err := logEnd(ctx, db, who)
+			if err != nil {
+				return err
+			}
+			tell(end)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick:
+			}
+		}
+	})
 }
 
 // withServer connects and asks who the server is.

@@ -9,22 +9,31 @@ import (
 )
 
 // Location is what package repository needs to write there, and to read what
-// is not encrypted. It reads the files of the access keys.
+// is not encrypted. It reads the files of the access keys, and so does Keys when
+// these are refused.
 func (r Repository) Location() (repository.Location, error) {
 	l := repository.Location{Name: r.Name, Recipients: r.Recipients, Options: store.Options{
 		URL: r.URL, Endpoint: r.Endpoint, Region: r.Region, CAFile: r.CAFile, PathStyle: r.PathStyle,
 	}}
-	for path, into := range map[string]*string{r.AccessKeyFile: &l.AccessKey, r.SecretKeyFile: &l.SecretKey} {
+	if r.AccessKeyFile == "" && r.SecretKeyFile == "" {
+		return l, nil
+	}
+	l.Keys = r.keys
+	var err error
+	l.AccessKey, l.SecretKey, err = r.keys()
+	return l, err
+}
+
+func (r Repository) keys() (access, secret string, err error) {
+	for path, into := range map[string]*string{r.AccessKeyFile: &access, r.SecretKeyFile: &secret} {
 		if path == "" {
 			continue
 		}
-		secret, err := readSecret(path)
-		if err != nil {
-			return repository.Location{}, fmt.Errorf("repository %s: key for S3: %w", r.Name, err)
+		if *into, err = readSecret(path); err != nil {
+			return "", "", fmt.Errorf("repository %s: key for S3: %w", r.Name, err)
 		}
-		*into = secret
 	}
-	return l, nil
+	return access, secret, nil
 }
 
 // Readable is Location with the private keys, for hosts that restore.

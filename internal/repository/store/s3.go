@@ -34,6 +34,7 @@ import (
 // a Put has been done; if the next try finds the object, its bytes decide.
 type S3 struct {
 	client *s3.Client
+	keys   *keyRing // nil: the SDK's own
 	bucket string
 	prefix string // empty, or ends in a slash
 	asOf   time.Time
@@ -54,11 +55,11 @@ func openS3(ctx context.Context, bucket, prefix string, o Options) (*S3, error) 
 		}
 		prefix += "/"
 	}
-	client, err := newClient(ctx, o)
+	client, keys, err := newClient(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	s := &S3{client: client, bucket: bucket, prefix: prefix, asOf: o.AsOf, tries: o.Tries, wait: o.MaxWait}
+	s := &S3{client: client, keys: keys, bucket: bucket, prefix: prefix, asOf: o.AsOf, tries: o.Tries, wait: o.MaxWait}
 	if s.tries == 0 {
 		s.tries = defaultTries
 	}
@@ -79,12 +80,15 @@ func (e again) Unwrap() error { return e.error }
 // try calls until that has come to an end.
 func (s *S3) try(ctx context.Context, op string, call func() error) error {
 	for n := 1; ; n++ {
+		keys := s.keys.current()
 		err := call()
 		switch {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
 			return fmt.Errorf("%s: %w", op, ctx.Err())
+		case refusesKeys(err) && s.keys.others(keys):
+			continue
 		case !transient(err) || s.tries > 0 && n >= s.tries:
 			return explain(op, err)
 		}

@@ -15,7 +15,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/lifeboat-db/lifeboat/internal/fault"
@@ -30,17 +29,17 @@ const (
 // calls. It sends no checksums but those that it is given, and demands none,
 // since servers other than AWS's know not all of them. It does not correct a
 // wrong clock: logs and points in time depend on it as well.
-func newClient(ctx context.Context, o Options) (*s3.Client, error) {
+func newClient(ctx context.Context, o Options) (*s3.Client, *keyRing, error) {
 	if err := o.checkS3(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	transport, err := newTransport(o)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	keys, region, err := findKeys(ctx, o)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	opts := s3.Options{
 		Region: region, Credentials: keys, UsePathStyle: o.PathStyle,
@@ -52,7 +51,8 @@ func newClient(ctx context.Context, o Options) (*s3.Client, error) {
 	if o.Endpoint != "" {
 		opts.BaseEndpoint = &o.Endpoint
 	}
-	return s3.New(opts), nil
+	ring, _ := keys.(*keyRing)
+	return s3.New(opts), ring, nil
 }
 
 // noRedirect: a redirect is how a wrong region shows.
@@ -75,8 +75,7 @@ func (o *Options) checkS3() error {
 // would use: of the environment, of ~/.aws, of the machine.
 func findKeys(ctx context.Context, o Options) (aws.CredentialsProvider, string, error) {
 	if o.AccessKey != "" {
-		keys := credentials.NewStaticCredentialsProvider(o.AccessKey, o.SecretKey, o.SessionToken)
-		return keys, cmp.Or(o.Region, defaultRegion), nil
+		return newKeyRing(o), cmp.Or(o.Region, defaultRegion), nil
 	}
 	c, err := config.LoadDefaultConfig(ctx)
 	if err == nil {

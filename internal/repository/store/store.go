@@ -114,6 +114,9 @@ type Options struct {
 	Region    string // empty: us-east-1, which S3-compatible servers accept
 	AccessKey string // empty: as AWS's own tools find it
 	SecretKey string
+	// Keys reads both keys again, which may have been changed since: it is asked
+	// when the server refuses those that are used. Nil: they never change.
+	Keys      func() (access, secret string, err error)
 	PathStyle bool          // the bucket is in the path, not in the host name
 	CAFile    string        // PEM: certificates to trust beside the system's
 	Tries     int           // of one call; 0: 10; negative: until its context ends
