@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -490,5 +491,42 @@ func TestForgedDecision(t *testing.T) {
 	}
 	if got := w.names(""); !slices.Equal(got, before) {
 		t.Errorf("of %d objects %d are there", len(before), len(got))
+	}
+}
+
+// TestLeaseFlips: a lease of which any bit is another is not believed, and keeps
+// everything: 1,000 times in the long tests.
+func TestLeaseFlips(t *testing.T) {
+	seed, flips := uint64(time.Now().UnixNano()), 50
+	if long {
+		flips = 1000
+	}
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	for _, encrypted := range []bool{false, true} {
+		r, dir := deposit.New(t, encrypted)
+		h := newHolder(r, "s", WhatRestore, leaseLife, []string{"x"})
+		if err := h.renew(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, filepath.FromSlash(h.lease.Object))
+		good, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range flips {
+			bad, at := slices.Clone(good), rnd.IntN(8*len(good))
+			bad[at/8] ^= 1 << (at % 8)
+			if err := errors.Join(os.Remove(path), os.WriteFile(path, bad, 0o400)); err != nil {
+				t.Fatal(err)
+			}
+			all, err := Leases(t.Context(), r, "s")
+			if err != nil || len(all) != 1 || !strings.Contains(all[0].Unreadable, h.lease.Object) {
+				t.Fatalf("bit %d: %+v %v", at, all, err)
+			}
+			if err := (Lease{What: WhatExpire, Backups: []string{"y"}}).conflict(all, time.Now()); fault.ClassOf(err) != fault.Busy {
+				t.Fatalf("bit %d: an expire goes on: %v", at, err)
+			}
+		}
 	}
 }

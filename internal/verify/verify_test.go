@@ -282,9 +282,7 @@ func TestRestoreFindsFlips(t *testing.T) {
 				bad, at := slices.Clone(good), rnd.IntN(8*len(good))
 				bad[at/8] ^= 1 << (at % 8)
 				w.place(target.object, bad)
-				if err := w.readAll(); err == nil {
-					t.Fatalf("%s: bit %d is not found", target.what, at)
-				}
+				w.restoreFinds(target, fmt.Sprintf("bit %d", at))
 			}
 			w.place(target.object, good)
 		}
@@ -294,13 +292,51 @@ func TestRestoreFindsFlips(t *testing.T) {
 	})
 }
 
-// readAll reads what a restore would.
+// restoreFinds says that reading for a restore ends with the object's name.
+func (w *world) restoreFinds(target target, what string) {
+	w.t.Helper()
+	if err := w.readAll(); fault.ClassOf(err) != fault.VerifyFailed || !strings.Contains(err.Error(), target.object) {
+		w.t.Fatalf("%s: %s: %v", target.what, what, err)
+	}
+}
+
+// TestRestoreFindsOtherDamage: so do objects that are cut short, empty, longer,
+// another's, or of a former time; what is not there is missed, if it is needed.
+func TestRestoreFindsOtherDamage(t *testing.T) {
+	kinds(t, func(t *testing.T, w *world) {
+		rnd := random(t)
+		targets := w.types()
+		for i, target := range targets {
+			good := w.stored(target.object)
+			for what, bad := range map[string][]byte{
+				"cut short": good[:rnd.IntN(len(good)-1)+1], "empty": {}, "longer": append(slices.Clone(good), 0),
+				"swapped": w.stored(targets[(i+1)%len(targets)].object), "stale": w.stored(w.other),
+			} {
+				w.place(target.object, bad)
+				w.restoreFinds(target, what)
+			}
+			w.remove(target.object)
+			if err := w.readAll(); err == nil {
+				t.Errorf("%s: is not there, and not missed", target.what)
+			}
+			w.place(target.object, good)
+		}
+		if err := w.readAll(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// readAll reads what a restore would, from each backup and of each log.
 func (w *world) readAll() error {
 	all, bad, err := backup.List(w.t.Context(), w.r, "s")
 	if err := errors.Join(append(bad, err)...); err != nil {
 		return err
 	}
 	for _, m := range all {
+		if _, err := backup.Chain(all, m.ID); err != nil {
+			return err
+		}
 		s := backup.Open(w.t.Context(), w.r, m, 1)
 		_, err := new(bytes.Buffer).ReadFrom(s)
 		s.Close()
@@ -317,6 +353,9 @@ func (w *world) readAll() error {
 			return fmt.Errorf("%v", l.Gaps())
 		}
 		for _, f := range l.Files {
+			if f.Hole() {
+				return fmt.Errorf("%s: a hole behind %d", f.File, f.End)
+			}
 			if _, err := archive.Fetch(w.t.Context(), w.r, f, w.t.TempDir()); err != nil {
 				return err
 			}
