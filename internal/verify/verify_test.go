@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -664,6 +665,22 @@ func TestStateOfAnother(t *testing.T) {
 	w.clean(o)
 	o.Repository = x.r
 	if rep := x.clean(o); rep.Checked != 17 || len(rep.Notes) != 1 {
+		t.Error(asJSON(rep))
+	}
+}
+
+// TestNewerState: of the state of another version nothing is understood: it
+// begins anew, and the report says so.
+func TestNewerState(t *testing.T) {
+	w := newWorld(t, false)
+	o := w.options()
+	o.State, o.MaxAge = filepath.Join(t.TempDir(), "state"), time.Hour
+	text := fmt.Sprintf(`{"format":"lifeboat verify state","version":2,"repository":%q}`, w.r.ID())
+	line := fmt.Sprintf("%08x %s\n", crc32.Checksum([]byte(text), crc32.MakeTable(crc32.Castagnoli)), text)
+	if err := os.WriteFile(o.State, []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if rep := w.clean(o); rep.Checked != 17 || len(rep.Notes) != 1 || !strings.Contains(rep.Notes[0], "version 2") || !strings.Contains(rep.Notes[0], "begun anew") {
 		t.Error(asJSON(rep))
 	}
 }
