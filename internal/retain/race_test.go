@@ -275,7 +275,8 @@ func ids(chain []backup.Manifest) (list []string) {
 
 // restore plans, holds, plans again until that is the same, and reads.
 func (r *race) restore(a *actor, yield func(string) bool) (done bool) {
-	chain, files := r.choose("")
+	chain, _ := r.choose("")
+	var files []archive.File
 	for {
 		if chain == nil || !yield("plan") || !r.hold(a, yield, WhatRestore, ids(chain)) || !yield("look for leases") {
 			return false
@@ -285,7 +286,7 @@ func (r *race) restore(a *actor, yield func(string) bool) (done bool) {
 			break
 		}
 		delete(r.leases, a)
-		chain, files = r.choose("")
+		chain, _ = r.choose("")
 	}
 	defer delete(r.leases, a)
 	for _, m := range chain {
