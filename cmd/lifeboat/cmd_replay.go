@@ -23,6 +23,7 @@ type replayOptions struct {
 	defaultsFile string
 	mode         string
 	skip         []string
+	only         []string
 	json         bool
 }
 
@@ -72,6 +73,7 @@ same command again: it goes on where it was.
 	f.StringVar(&o.From, "from", "auto", "where to begin: FILE:POSITION, gtid:SET, or auto (the target's GTID state or an earlier run's checkpoint)")
 	f.StringVar(&o.Until, "until", "", "last moment to keep: a time with zone, gtid:SET or FILE:POSITION (default: the end of the log)")
 	f.StringArrayVar(&o.skip, "skip", nil, "transactions to leave out: GTIDs or FILE:POSITION of their start, with commas; repeatable")
+	f.StringArrayVar(&o.only, "only", nil, "databases and tables (DATABASE.TABLE) that are wanted, with commas; all others are emptied, and dropped by --finalize; repeatable")
 	f.StringVar(&o.mode, "mode", "net-change", "net-change: each changed row is written once")
 	f.IntVar(&o.Workers, "workers", 0, "connections that apply (default: twice the CPUs, at least 4)")
 	f.StringVar(&o.memory, "memory", "1GiB", "memory for the index of changed rows")
@@ -99,7 +101,7 @@ func runReplay(ctx context.Context, o *replayOptions, out io.Writer) error {
 			return fmt.Errorf("--target with --defaults-file: %w", err)
 		}
 	}
-	o.Skip = strings.Join(o.skip, ",")
+	o.Skip, o.Only = strings.Join(o.skip, ","), strings.Join(o.only, ",")
 	o.Progress = replay.NewProgress()
 	stop := ui.Watch(os.Stderr, o.Progress)
 	rep, err := replay.Run(ctx, o.Options)

@@ -30,6 +30,7 @@ type restoreOptions struct {
 	repository string
 	asOf       string
 	skip       []string
+	only       []string
 	report     string
 	noLease    bool
 	json       bool
@@ -56,6 +57,9 @@ FILE:POSITION; without it everything that is archived comes back.
 --skip names transactions that are not to happen, such as a DROP TABLE. All others
 do. If one of them depends on a skipped one, the restore ends with 6 and names it.
 
+--only brings some databases and tables back. The result is no member of a set:
+its GTID state is empty, and it cannot be moved forward.
+
 Interrupted, by whatever: the same command goes on. A restore that is done can
 be moved forward, by the same command with a later --until, or without one. Its
 journal lies in DIR.restore; remove that when you do not need it any more.
@@ -67,6 +71,7 @@ while it does not answer.
 ` + exitCodes,
 		Example: `  lifeboat restore --dir /srv/mysql-new --plan
   lifeboat restore --dir /srv/mysql-new --until 2014-01-10T17:29:59.5-08:00
+  lifeboat restore --dir /srv/mysql-new --only shop,crm.customers --until 2014-01-10T17:29:59Z
   lifeboat restore --dir /srv/mysql-new --skip 3e11fa47-71ca-11e1-9e33-c80aa9429562:23
   lifeboat restore --dir /srv/mysql-new --backup 20261125T221500Z-5e0f1c --json`,
 		Args: cobra.NoArgs,
@@ -83,6 +88,7 @@ while it does not answer.
 	f.StringVar(&o.Dir, "dir", "", "data directory to make; missing, empty, or of a restore")
 	f.StringVar(&o.Until, "until", "", "last moment to keep: a time with zone, gtid:SET or FILE:POSITION (default: the end of the archive)")
 	f.StringArrayVar(&o.skip, "skip", nil, "transactions to leave out: GTIDs or FILE:POSITION of their start, with commas; repeatable")
+	f.StringArrayVar(&o.only, "only", nil, "databases and tables (DATABASE.TABLE) to bring back, with commas, and nothing else; repeatable")
 	f.StringVar(&o.Backup, "backup", "", "id of the backup to begin with (default: the last one that is old enough)")
 	f.BoolVar(&o.PlanOnly, "plan", false, "show what would be done, and do nothing")
 	f.StringVar(&o.Mysqld, "mysqld", "", "server program of the version that was backed up (default: mariadbd or mysqld in PATH)")
@@ -109,7 +115,7 @@ func runRestore(ctx context.Context, c *config.Loaded, o restoreOptions, out io.
 			return fault.Usagef("--repository-as-of %s: want a time such as 2014-01-10T17:30:00Z", o.asOf)
 		}
 	}
-	o.Skip = strings.Join(o.skip, ",")
+	o.Skip, o.Only = strings.Join(o.skip, ","), strings.Join(o.only, ",")
 	var err error
 	if o.Repository, err = openOne(ctx, c, o.repository, asOf); err != nil {
 		return err

@@ -66,6 +66,10 @@ type State struct {
 	Suspects []Suspect `json:"suspects,omitempty"`  // what those before Next have made different
 	// Unlike: since one of them, statements may do other things than on the source.
 	Unlike bool `json:"unlike,omitempty"`
+
+	Only    string `json:"only,omitempty"`    // databases and tables that are wanted; empty: all
+	Emptied bool   `json:"emptied,omitempty"` // the others are empty
+	Dropped bool   `json:"dropped,omitempty"` // the others are gone: there is no way on
 }
 
 // Suspect is a table, or another object, that is not on the target what it is on

@@ -140,6 +140,7 @@ func fill(t *testing.T) checkpoint.State {
 		Phase: checkpoint.Window, End: binlog.Position{File: "log.000002", Offset: 4}, Window: math.MaxInt64, Verbatim: []string{"d.t", "d.größe"},
 		ChunkLen: 1, Before: "x", GTIDs: strings.Repeat("0-1-5,", 5000), Counts: checkpoint.Counts{Transactions: 1, Changes: 2, NetRows: 3, Windows: 4, Barriers: 5, Bytes: 6},
 		Finished: true, Until: "log.000002:4", TempTabs: []string{"d.x"},
+		Only: "d,größe.t", Emptied: true, Dropped: true,
 		LeaveOut: "0-1-5,log.000001:4", Unlike: true,
 		Suspects: []checkpoint.Suspect{{Database: "d", Name: "größe", How: checkpoint.Filled, By: binlog.Position{File: "log.000001", Offset: 4}}, {How: checkpoint.Defined}},
 	}

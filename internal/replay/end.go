@@ -49,6 +49,9 @@ func (r *runner) end(ctx context.Context) error {
 	if !r.opt.Finalize {
 		return nil
 	}
+	if !r.only.All() {
+		return r.finalizePart(ctx)
+	}
 	r.opt.Progress.Begin("finalizing", 0)
 	return r.finalize(ctx)
 }

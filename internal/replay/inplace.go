@@ -23,7 +23,7 @@ func (r *runner) barrier(ctx context.Context, t *txn.Transaction) error {
 		return err
 	}
 	conn := r.own.Conn()
-	if err := r.beforeBarrier(t); err != nil {
+	if err := errors.Join(r.beforeBarrier(t), r.only.filter(t)); err != nil {
 		return err
 	}
 	if err := r.announceBarrier(ctx, conn, t); err != nil {

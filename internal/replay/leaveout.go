@@ -451,6 +451,9 @@ func (r *runner) orphan(ctx context.Context, among *suspects) (*orphan, error) {
 		if among.of(fk.Child.Database, fk.Child.Table) == nil && among.of(fk.Parent.Database, fk.Parent.Table) == nil {
 			continue
 		}
+		if !r.only.wants(fk.Child) || !r.only.wants(fk.Parent) {
+			continue // it does not hold
+		}
 		var key string
 		rows, err := r.own.Conn().QueryContext(ctx, orphanQuery(fk))
 		if err != nil {

@@ -22,6 +22,8 @@ type Options struct {
 	Skip    string  // transactions not to apply, as ParseNames reads it
 	Earlier LeftOut // what replays before this one have left out, none of which the target's checkpoint knows
 
+	Only string // databases and tables to bring back, as ParseOnly reads it; empty: all
+
 	PlanOnly bool // find out what would be done, write nothing
 	Verify   bool // read back the last image of every touched key
 	Finalize bool // make the target ready for use: GTID state, settings, no checkpoint
@@ -94,6 +96,8 @@ type Report struct {
 	Notes         []string     `json:"notes,omitempty"`
 	Lanes         []LaneReport `json:"verbatim,omitempty"`
 	Finalized     bool         `json:"finalized"`
+	Only          string       `json:"only,omitempty"`
+	Dropped       []string     `json:"dropped,omitempty"`  // databases, and objects of others
 	LeftOut       *LeftOut     `json:"left_out,omitempty"` // of this run and those before
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"time"
 
@@ -39,13 +40,14 @@ type Plan struct {
 	before   gtid.Set // in the log before the start
 	later    string   // of transactions before the start that are later than a stop in time
 	restored bool     // Options.Restored
+	made     made
 }
 
 // makePlan finds start and stop in the log and checks everything between them.
-// have is what the target says it contains; names are to be left out, and behind
-// says that others have been before.
-func makePlan(ctx context.Context, set *binlog.Set, start Start, stop Stop, have gtid.Set, names *Names, behind bool, opt Options, progress func(int64)) (*Plan, error) {
-	p, limit := &Plan{set: set, restored: opt.Restored}, opt.Memory
+// have is what the target says it contains; names are to be left out, behind says
+// that others have been before, and only what is wanted comes back.
+func makePlan(ctx context.Context, set *binlog.Set, start Start, stop Stop, have gtid.Set, names *Names, behind bool, only *Only, opt Options, progress func(int64)) (*Plan, error) {
+	p, limit := &Plan{set: set, made: made{}, restored: opt.Restored}, opt.Memory
 	if err := p.findStart(start); err != nil {
 		return nil, err
 	}
@@ -53,10 +55,10 @@ func makePlan(ctx context.Context, set *binlog.Set, start Start, stop Stop, have
 		return nil, err
 	}
 	stop.has = start.Set
-	found, err := survey(ctx, set, p.fromFile, p.From.Offset, stop, names, limit, progress)
+	found, err := survey(ctx, set, p.fromFile, p.From.Offset, stop, names, only, limit, progress)
 	if err == nil && stop.HasSet {
 		if stop, err = p.stopOfSet(found, stop, have); err == nil {
-			found, err = survey(ctx, set, p.fromFile, p.From.Offset, stop, names, limit, func(int64) {})
+			found, err = survey(ctx, set, p.fromFile, p.From.Offset, stop, names, only, limit, func(int64) {})
 		}
 	}
 	if err != nil {
@@ -228,6 +230,7 @@ func (p *Plan) settle(found []*fileSurvey, stop Stop) error {
 		p.Statements += s.statements
 		p.DDL += s.ddl
 		p.maxEvent = max(p.maxEvent, s.maxEvent)
+		maps.Copy(p.made, s.made)
 		p.Refused = append(p.Refused, s.refused...)
 		p.Jumps = append(p.Jumps, s.jumps...)
 		if p.First.IsZero() {

@@ -46,7 +46,12 @@ func Run(ctx context.Context, opt Options) (*Report, error) {
 	if err != nil {
 		return rep, err
 	}
-	r := &runner{opt: opt, start: start, stop: stop, until: stop.String(), names: names, rep: rep}
+	only, err := ParseOnly(opt.Only)
+	if err != nil {
+		return rep, err
+	}
+	rep.Only = only.String()
+	r := &runner{opt: opt, start: start, stop: stop, until: stop.String(), names: names, only: only, rep: rep}
 	defer r.close()
 	err = r.run(ctx)
 	rep.Seconds = since(began)
@@ -82,6 +87,7 @@ type runner struct {
 	names    Names    // not to be applied
 	added    Names    // of names, those that no earlier run knew
 	compared int64    // rows of suspects
+	only     Only
 	applied  gtid.Set // contained before the window being read
 	sticky   map[string]bool
 	win      *window

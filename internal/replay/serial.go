@@ -10,6 +10,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/checkpoint"
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
+	"github.com/lifeboat-db/lifeboat/internal/schema"
 	"github.com/lifeboat-db/lifeboat/internal/txn"
 )
 
@@ -28,6 +29,11 @@ type serial struct {
 	main    *applier.Session
 	threads map[uint32]*thread
 	colls   map[uint16]collationName
+	// Some tables may be without their rows: then part is set, foreign keys are
+	// not checked, and cascades says of which tables the engine needs them all the
+	// same.
+	part     bool
+	cascades func(schema.Name) bool
 }
 
 type thread struct {
@@ -207,6 +213,14 @@ func (s *serial) rows(ctx context.Context, ses *applier.Session, events []binlog
 	tables := make([]*table, maps)
 	for i := range tables {
 		tables[i] = &table{cascades: true} // foreign keys as logged
+		if !s.part {
+			continue
+		}
+		tm, err := binlog.DecodeTableMap(events[i].Body)
+		if err != nil {
+			return err
+		}
+		tables[i].cascades = s.cascades(schema.Name{Database: tm.Database, Table: tm.Table})
 	}
 	g := groupWriter{encoder: encoder{d: s.d}, maps: events[:maps], tables: tables}
 	return g.write(events[maps:], func(group []byte) error { return ses.Binlog(ctx, group) })

@@ -31,7 +31,7 @@ func (s *serial) context(ev *binlog.Event, q *binlog.Query, c *txn.Context) []st
 	add("timestamp=%d.%06d", ev.Timestamp, c.Microseconds)
 	add("pseudo_thread_id=%d", q.ThreadID)
 	if c.HasFlags {
-		add("foreign_key_checks=%d", off(c.NoForeignKeys))
+		add("foreign_key_checks=%d", off(c.NoForeignKeys || s.part))
 		add("unique_checks=%d", off(c.NoUniqueChecks))
 		add("sql_auto_is_null=%d", off(c.NoAutoIsNull))
 		if maria {

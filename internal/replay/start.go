@@ -11,6 +11,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
+	"github.com/lifeboat-db/lifeboat/internal/schema"
 )
 
 // prepare reads everything and decides what to do. It writes nothing.
@@ -26,7 +27,7 @@ func (r *runner) prepare(ctx context.Context) error {
 		return err
 	}
 	r.opt.Progress.Begin("checking the log", r.set.Size())
-	r.plan, err = makePlan(ctx, r.set, r.start, r.stop, have, &r.names, r.state.Unlike, r.opt, r.opt.Progress.Add)
+	r.plan, err = makePlan(ctx, r.set, r.start, r.stop, have, &r.names, r.state.Unlike, &r.only, r.opt, r.opt.Progress.Add)
 	if err != nil {
 		return err
 	}
@@ -34,7 +35,7 @@ func (r *runner) prepare(ctx context.Context) error {
 	if err := r.initialSet(have); err != nil {
 		return err
 	}
-	if err := errors.Join(r.checkSkip(r.added), r.checkInFlight(r.added)); err != nil {
+	if err := errors.Join(r.checkSkip(r.added), r.checkInFlight(r.added), r.checkOnly(ctx)); err != nil {
 		return err
 	}
 	if len(r.plan.Refused) > 0 && !r.opt.PlanOnly {
@@ -55,6 +56,7 @@ func (r *runner) findState(ctx context.Context, have *gtid.Set) error {
 		if err := r.nameNew(); err != nil {
 			return err
 		}
+		r.state.Only = r.only.String()
 		if r.start.Auto {
 			if have.IsEmpty() {
 				return fault.New(fault.Gap, errors.New("--from auto: the target says neither by GTIDs nor by a checkpoint where the log has to begin"),
@@ -90,7 +92,7 @@ func (r *runner) resume(st checkpoint.State, have *gtid.Set) error {
 	if err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
-	if err := r.nameAgain(&st); err != nil {
+	if err := errors.Join(r.nameAgain(&st), r.sameOnly(&st)); err != nil {
 		return err
 	}
 	if st.Skip != "" {
@@ -136,6 +138,8 @@ func (r *runner) begin(ctx context.Context) error {
 	if r.serial, err = newSerial(ctx, r.db, r.srv, format, r.d); err != nil {
 		return r.sessionError(err)
 	}
+	r.serial.part = !r.only.All()
+	r.serial.cascades = func(n schema.Name) bool { return r.env.families[n] != schema.Name{} }
 	if r.own, err = applier.NewSession(ctx, r.db, r.srv, format, sessionOwn); err != nil {
 		return r.sessionError(err)
 	}
@@ -156,6 +160,9 @@ func (r *runner) begin(ctx context.Context) error {
 	}
 	if err := r.openCheckpoint(ctx); err != nil {
 		return err
+	}
+	if err := r.emptyOthers(ctx); err != nil {
+		return r.sessionError(err)
 	}
 	notes, err := changeSettings(ctx, r.own.Conn(), r.settings())
 	r.rep.Notes = append(r.rep.Notes, notes...)
@@ -182,7 +189,7 @@ func (r *runner) sessionError(err error) error {
 }
 
 func (r *runner) newEnv(ctx context.Context) error {
-	r.env = &env{q: r.db, files: r.set.Files, shards: max(1, min(4, runtime.NumCPU())), flavor: r.srv.Flavor, suspects: newSuspects(r.state.Suspects)}
+	r.env = &env{q: r.db, files: r.set.Files, shards: max(1, min(4, runtime.NumCPU())), flavor: r.srv.Flavor, only: r.only, suspects: newSuspects(r.state.Suspects)}
 	for range r.env.shards {
 		r.env.folders = append(r.env.folders, newFolders(r.db))
 	}
@@ -206,5 +213,21 @@ func (r *runner) openCheckpoint(ctx context.Context) error {
 	r.state.Phase, r.state.Next = checkpoint.Idle, r.plan.From
 	r.state.GTIDs = r.applied.String()
 	r.state.ChunkLen = r.opt.ChunkBytes
-	return checkpoint.Save(ctx, conn, r.state)
+	return r.save(ctx)
+}
+
+func (r *runner) save(ctx context.Context) error { return checkpoint.Save(ctx, r.own.Conn(), r.state) }
+
+// sameOnly refuses to go on with another part of the database.
+func (r *runner) sameOnly(st *checkpoint.State) error {
+	if st.Only == r.only.String() && (!st.Dropped || st.Until == r.stop.String()) {
+		if st.Dropped {
+			r.stop = Stop{Position: st.Next} // the same command again
+		}
+		return nil
+	}
+	if st.Dropped {
+		return fault.New(fault.Refused, fmt.Errorf("the target holds %s alone, as of %s: there is no way on from there", st.Only, st.Next), "restore the backup again")
+	}
+	return fault.New(fault.Refused, fmt.Errorf("the target holds the checkpoint of a replay with --only %q, not %q", st.Only, r.only), "give --only as it was, or restore the backup again")
 }

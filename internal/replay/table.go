@@ -165,6 +165,9 @@ func (t *table) decide(ctx context.Context, w *window, r *binlog.RowsBody) error
 	case inFamily && (r.Flags&binlog.RowsSQLForeignKey == 0 || w.sticky[t.name.String()]):
 		t.way, t.lane, t.why = verbatim, "family "+family.String(), "foreign keys that cascade inside the engine"
 		t.cascades = true
+		if fk := border(w.env.only, w.env.fks, map[schema.Name]schema.Name{t.name: family}); fk != nil {
+			return borderError(fk)
+		}
 		return nil
 	case w.sticky[t.name.String()]:
 		return t.keepVerbatim("partial row images")

@@ -29,6 +29,8 @@ type env struct {
 	folders  []*folders // one for each shard, kept from window to window
 	unsafe   bool       // the target has tables whose engine has no transactions
 	suspects *suspects
+	only     Only
+	fks      []schema.ForeignKey
 }
 
 // forget drops everything that a DDL statement may have changed.
@@ -40,7 +42,7 @@ func (e *env) forget(ctx context.Context) error {
 	if e.unsafe, err = schema.HasNontransactional(ctx, e.q); err != nil {
 		return err
 	}
-	e.families = schema.Families(fks)
+	e.fks, e.families = fks, schema.Families(fks)
 	e.defs = map[schema.Name]*schema.Table{}
 	return nil
 }
@@ -249,6 +251,10 @@ func (w *window) mapTable(ctx context.Context, ev *binlog.Event) (*table, error)
 	}
 	name := schema.Name{Database: tm.Database, Table: tm.Table}
 	tab := w.tables[name]
+	if !w.env.only.wants(name) {
+		w.maps[id] = mapped{bytes.Clone(ev.Body), nil}
+		return nil, nil //nolint:nilnil // none is an answer
+	}
 	if tab == nil {
 		if tab, err = w.newTable(ctx, name, tm); err != nil {
 			return nil, err
@@ -316,6 +322,9 @@ func (w *window) routeRows(ctx context.Context, ev *binlog.Event) (routed, error
 		return routed{}, fmt.Errorf("%w: rows for table id %d, which no TABLE_MAP_EVENT names", binlog.ErrCorrupt, r.TableID)
 	}
 	t := m.table
+	if t == nil {
+		return routed{}, nil // not wanted
+	}
 	if r.Columns != len(t.tm.Types) {
 		return routed{}, fmt.Errorf("%w: rows of %d columns for a table of %d", binlog.ErrCorrupt, r.Columns, len(t.tm.Types))
 	}

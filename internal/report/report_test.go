@@ -180,6 +180,8 @@ func TestVerdicts(t *testing.T) {
 	}{
 		{"a proof left out", "Restored, not all is proven", func(in *report.Input) { in.Replay.Verified[5].Done = false }},
 		{"no log to replay", "Restored, nothing is proven Set shop is back as of the backup finished at 2026-11-25T01:03:12Z, up to bin.000042:734003221; no proof was carried out.", func(in *report.Input) { in.Replay, in.Logs = nil, nil }},
+		{"a part", "Of set shop only crm,shop.orders is back, and replicas cannot attach to it, as of", func(in *report.Input) { in.Replay.Only = "crm,shop.orders" }},
+		{"without a transaction", "Set shop is back without skipped transactions (0-1-7) as of", func(in *report.Input) { in.Replay.LeftOut = &replay.LeftOut{Skipped: "0-1-7"} }},
 		{"nothing to do", "Restored before Set shop is back", func(in *report.Input) { in.Steps, in.Replay = nil, nil }},
 		{"a plan", "Planned, not begun Nothing has been written", func(in *report.Input) { in.Steps, in.Replay, in.Finished, in.Reached = nil, nil, false, nil }},
 		{"refused at once", "Not restored", func(in *report.Input) { in.Steps, in.Replay, in.Finished, in.Error = nil, nil, false, "no space" }},

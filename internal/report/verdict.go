@@ -108,6 +108,12 @@ func drilled(in *Input, missing []string, proofs []proof) verdict {
 // back says what was brought back, and to which moment exactly.
 func (v *verdict) back(in *Input) {
 	v.Before = capital(set(in)) + " is back"
+	if r := in.Replay; r != nil && r.Only != "" {
+		v.Before = "Of " + set(in) + " only " + cut(clean(r.Only), mostText) + " is back, and replicas cannot attach to it,"
+	}
+	if r := in.Replay; r != nil && r.LeftOut != nil {
+		v.Before += " without skipped transactions (" + cut(clean(r.LeftOut.Skipped), mostText) + ")"
+	}
 	at, exact := moment(in)
 	if !at.IsZero() && exact {
 		v.Before += " as of its last transaction, committed at "

@@ -62,9 +62,12 @@ func TestInterrupted(t *testing.T) {
 
 // interrupt restores up to the beginning of step n.
 func (w *world) interrupt(dir string, n int) (name string, err error) {
+	return w.interruptWith(w.options(dir, ""), n)
+}
+
+func (w *world) interruptWith(o restore.Options, n int) (name string, err error) {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	defer cancel()
-	o := w.options(dir, "")
 	o.Step = func(s restore.Step) {
 		if s.Seconds > 0 {
 			return

@@ -52,6 +52,7 @@ type Journal struct {
 
 	Password string `json:"password,omitempty"`
 
+	Only    string          `json:"only,omitempty"`     // databases and tables that are wanted
 	Skip    string          `json:"skip,omitempty"`     // transactions to leave out, as they were given
 	LeftOut *replay.LeftOut `json:"left_out,omitempty"` // that were, up to Reached
 
@@ -63,9 +64,9 @@ type Journal struct {
 }
 
 // satisfies reports whether what is wanted is done. The end of the archive is
-// another one each time.
+// another one each time, but from a part of the database there is no way on.
 func (j *Journal) satisfies(until, skip string) bool {
-	return j.State == Done && j.Until == until && until != "" && j.Skip == skip
+	return j.State == Done && j.Until == until && (until != "" || j.Only != "") && j.Skip == skip
 }
 
 // journalVersion is that of this program; another one is refused.

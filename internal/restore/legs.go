@@ -55,11 +55,11 @@ func (r *runner) replay(ctx context.Context, i *server.Instance, l *Leg, last bo
 	}
 	o := replay.Options{
 		Target: i.DSN(""), From: l.From, Workers: r.Workers, Memory: r.Memory / 2,
-		Skip: skip, Earlier: r.leftOut(),
+		Skip: skip, Earlier: r.leftOut(), Only: r.Only,
 		Verify: !r.NoProof, Restored: true, Progress: r.Progress,
 		// Without GTIDs the checkpoint alone tells that the replay is done: it stays
 		// until the journal says so.
-		Finalize: l.GTIDs != "",
+		Finalize: l.GTIDs != "" || r.Only != "",
 	}
 	for _, f := range l.Files {
 		o.Files = append(o.Files, filepath.Join(r.w.logOf(l), f.File))
@@ -73,7 +73,7 @@ func (r *runner) replay(ctx context.Context, i *server.Instance, l *Leg, last bo
 		return whyNotWhole(err)
 	}
 	reached := r.reached(l, rep)
-	if !last || r.Until == "" {
+	if r.Only == "" && (!last || r.Until == "") { // a part has no GTIDs
 		if err := checkReached(l, reached); err != nil {
 			return err
 		}

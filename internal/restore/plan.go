@@ -35,6 +35,7 @@ type Plan struct {
 	Legs          []*Leg            `json:"logs,omitempty"` // one after another; none: the base itself is what is wanted
 	Until         string            `json:"until"`          // as replay takes it; empty: the end of the log
 	Skip          string            `json:"skip,omitempty"` // transactions to leave out
+	Only          string            `json:"only,omitempty"` // databases and tables to bring back; empty: all
 
 	BackupBytes int64    `json:"backup_bytes"` // to be read
 	LogBytes    int64    `json:"log_bytes"`

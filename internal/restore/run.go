@@ -33,6 +33,7 @@ type Options struct {
 	Backup     string // id; empty: the last one that is old enough
 	Log        string // server whose log has to lead to the end; empty: any
 	Skip       string // transactions to leave out, as replay takes them
+	Only       string // databases and tables to bring back, as replay takes them; empty: all
 	PlanOnly   bool
 
 	Mysqld     string            // path of the server program, of the version that was backed up
@@ -98,6 +99,11 @@ func Run(ctx context.Context, o Options) (rep *Report, err error) {
 	if o.Memory == 0 {
 		o.Memory = 1 << 30
 	}
+	only, err := replay.ParseOnly(o.Only)
+	if err != nil {
+		return rep, err
+	}
+	o.Only = only.String()
 	r := &runner{Options: o, rep: rep}
 	if o.PlanOnly {
 		return rep, r.planOnly(ctx)
@@ -150,6 +156,9 @@ func (r *runner) planOnly(ctx context.Context) error {
 	}
 	req := Request{Until: r.Until, Backup: r.Backup, Log: r.Log}
 	r.j = j
+	if err := r.samePart(); err != nil {
+		return err
+	}
 	if j != nil && j.State == Done && !j.satisfies(r.Until, r.Skip) {
 		req.Base, r.rep.Forward = j.Reached, true
 	}
@@ -166,6 +175,7 @@ func (r *runner) plan(ctx context.Context, req Request) (err error) {
 	if r.Predict != nil {
 		r.Predict(r.rep.Plan)
 	}
+	r.rep.Plan.Only = r.Only
 	return r.checkSkip()
 }
 
@@ -235,6 +245,9 @@ func (r *runner) open() (err error) {
 	if r.j == nil {
 		return r.openNew()
 	}
+	if err := r.samePart(); err != nil {
+		return err
+	}
 	switch {
 	case r.j.Set != r.Set || r.j.Repository != r.Repository.ID():
 		return fault.New(fault.Refused, fmt.Errorf("restore: %s was restored from set %s of another repository", r.w.target, r.j.Set), "choose another directory")
@@ -271,7 +284,7 @@ func (r *runner) openNew() error {
 	}
 	var b [12]byte
 	_, _ = rand.Read(b[:]) // never fails
-	r.j = &Journal{Set: r.Set, Repository: r.Repository.ID(), State: Unpacking, Until: r.Until, Skip: r.Skip,
+	r.j = &Journal{Set: r.Set, Repository: r.Repository.ID(), State: Unpacking, Until: r.Until, Skip: r.Skip, Only: r.Only,
 		Password: hex.EncodeToString(b[:]), Begun: time.Now().UTC()}
 	return nil
 }

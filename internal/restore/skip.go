@@ -17,6 +17,21 @@ func (r *runner) leftOut() replay.LeftOut {
 	return *r.j.LeftOut
 }
 
+// samePart refuses to go on with another part of the database, or from a part.
+func (r *runner) samePart() error {
+	switch {
+	case r.j == nil || r.j.Only == r.Only && (r.Only == "" || r.j.State != Done || r.j.satisfies(r.Until, r.Skip)):
+		return nil
+	case r.j.State == Done && r.j.Only != "":
+		return fault.New(fault.Refused, fmt.Errorf("restore: %s holds %s alone: there is no way on from there", r.Dir, r.j.Only), "restore into another directory")
+	case r.j.State == Done:
+		return fault.New(fault.Refused, fmt.Errorf("restore: %s has been restored, all of it", r.Dir), "restore into another directory")
+	default:
+		return fault.New(fault.Usage, fmt.Errorf("restore: an unfinished restore into %s brings back %q, not %q", r.Dir, r.j.Only, r.Only),
+			"finish it by the same command, or remove the directory and its journal")
+	}
+}
+
 // checkSkip refuses, before anything is fetched, what cannot be left out. What
 // the log holds is not known yet: the replay looks there before it writes.
 func (r *runner) checkSkip() error {
@@ -32,6 +47,14 @@ func (r *runner) checkSkip() error {
 	if missing := before.Minus(names); !missing.IsEmpty() {
 		return fault.New(fault.Usage, fmt.Errorf("restore: %s was restored without %s: nothing brings that back there", r.Dir, missing),
 			"give --skip again as it was, with more names if you like, or restore into another directory")
+	}
+	if r.Only != "" && r.rep.Plan.last() == nil {
+		return fault.New(fault.Gap, errors.New("restore: --only: no log is archived behind the backup, so nothing is replayed, which would take out what is not wanted"),
+			"restore all of it, and take what you want from there")
+	}
+	if r.Only != "" && len(r.rep.Plan.Legs) > 1 {
+		return fault.New(fault.Usage, errors.New("restore: --only: the logs of several servers would have to be replayed, and a part goes through one only"),
+			"restore all of it, and take what you want from there; or up to the end of the first one's log with --until")
 	}
 	return beyond(r.rep.Plan, names.Minus(before))
 }

@@ -205,3 +205,51 @@ func (t *Transaction) UsesTemporaryTables() bool {
 		return !strings.HasPrefix(verb, "DROP ") || verb == "DROP TEMPORARY"
 	})
 }
+
+// Renames are pairs of tables of which the first one's rows become the second
+// one's: RENAME TABLE, ALTER TABLE … RENAME and ALTER TABLE … EXCHANGE PARTITION.
+func Renames(sql []byte, database string) (pairs [][2]Object) {
+	switch Verb(sql) {
+	case "RENAME":
+		list := Subjects(sql, database)
+		for i := 0; i+1 < len(list); i += 2 {
+			pairs = append(pairs, [2]Object{list[i], list[i+1]})
+		}
+		return pairs
+	case "ALTER TABLE", "ALTER ONLINE", "ALTER IGNORE":
+	default:
+		return nil
+	}
+	subject := Subjects(sql, database)
+	all := tokens(sql)
+	for i := 0; i+1 < len(all) && len(subject) == 1; i++ {
+		rest := all[i+1:]
+		switch {
+		case all[i].is("RENAME") && rest[0].is("COLUMN", "INDEX", "KEY"):
+			continue
+		case all[i].is("RENAME") && (rest[0].is("TO", "AS") || rest[0].text == "="):
+			rest = rest[1:]
+		case all[i].is("RENAME"):
+		case all[i].is("WITH") && rest[0].is("TABLE"):
+			rest = rest[1:]
+		default:
+			continue
+		}
+		if o, ok := object(rest, database); ok {
+			pairs = append(pairs, [2]Object{subject[0], o})
+		}
+	}
+	return pairs
+}
+
+// object reads a name of one or two parts.
+func object(list []token, database string) (Object, bool) {
+	switch {
+	case len(list) == 0 || !list[0].name():
+		return Object{}, false
+	case len(list) > 2 && list[1].text == "." && list[2].name():
+		return Object{list[0].text, list[2].text}, true
+	default:
+		return Object{database, list[0].text}, true
+	}
+}

@@ -3,6 +3,7 @@ package txn_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/lifeboat-db/lifeboat/internal/txn"
@@ -40,6 +41,29 @@ func TestSubjects(t *testing.T) {
 	}
 }
 
+func TestRenames(t *testing.T) {
+	for sql, want := range map[string]string{
+		"RENAME TABLE a TO x.b, c TO `d.e`":                      "d.a>x.b d.c>d.d.e",
+		"ALTER TABLE a RENAME COLUMN p TO q, RENAME TO x.b":      "d.a>x.b",
+		"ALTER TABLE y.a ADD c INT, RENAME AS b":                 "y.a>d.b",
+		"ALTER TABLE a RENAME = b":                               "d.a>d.b",
+		"ALTER TABLE a RENAME `b`":                               "d.a>d.b",
+		"ALTER TABLE a RENAME INDEX b TO c":                      "",
+		"ALTER TABLE a EXCHANGE PARTITION p WITH TABLE x.b":      "d.a>x.b",
+		"ALTER TABLE a ADD FULLTEXT (b) WITH PARSER ngram":       "",
+		"CREATE TABLE a LIKE b":                                  "",
+		"ALTER TABLE a COMMENT 'RENAME TO b', ALGORITHM=INPLACE": "",
+	} {
+		var got []string
+		for _, p := range txn.Renames([]byte(sql), "d") {
+			got = append(got, p[0].Database+"."+p[0].Name+">"+p[1].Database+"."+p[1].Name)
+		}
+		if text := strings.Join(got, " "); text != want {
+			t.Errorf("%s: %q, want %q", sql, text, want)
+		}
+	}
+}
+
 func TestMentions(t *testing.T) {
 	got := txn.Mentions([]byte("ALTER TABLE p EXCHANGE PARTITION p0 WITH TABLE `x`.`t` -- u\n COMMENT 'v'"), "d")
 	for _, want := range []txn.Object{{Database: "d", Name: "p"}, {Database: "x", Name: "t"}} {
@@ -69,6 +93,6 @@ func TestConditional(t *testing.T) {
 func FuzzObjects(f *testing.F) {
 	f.Add("RENAME TABLE a TO b, `x```.\"c\" TO d -- e")
 	f.Fuzz(func(_ *testing.T, sql string) {
-		_ = fmt.Sprint(txn.Subjects([]byte(sql), "d"), txn.Mentions([]byte(sql), "d"), txn.Conditional([]byte(sql)))
+		_ = fmt.Sprint(txn.Subjects([]byte(sql), "d"), txn.Mentions([]byte(sql), "d"), txn.Conditional([]byte(sql)), txn.Renames([]byte(sql), "d"))
 	})
 }

@@ -53,6 +53,9 @@ func RestorePlan(p *restore.Plan) string {
 		until = "the end of the archive"
 	}
 	rows := [][2]string{{"Set", p.Set + " from repository " + p.Repository}, {"Until", until}}
+	if p.Only != "" {
+		rows = append(rows, [2]string{"Only", p.Only})
+	}
 	if p.Skip != "" {
 		rows = append(rows, [2]string{"Skipped", p.Skip})
 	}

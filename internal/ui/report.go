@@ -31,6 +31,9 @@ func Report(r *replay.Report) string {
 	if r.GTIDs != "" {
 		rows = append(rows, [2]string{"contains", strings.ReplaceAll(r.GTIDs, "\n", "")})
 	}
+	if r.Only != "" {
+		rows = append(rows, [2]string{"only", r.Only})
+	}
 	b.WriteString(Table(rows))
 	b.WriteString("\nVerified\n")
 	for _, c := range r.Verified {
@@ -41,13 +44,17 @@ func Report(r *replay.Report) string {
 		fmt.Fprintf(&b, "  %s  %s\n", mark, c.Text)
 	}
 	list(&b, "Skipped: not applied, but counted as contained", len(r.Plan.Skipped), func(i int) string { return skipped(r.Plan.Skipped[i]) })
+	list(&b, "Dropped: not wanted", len(r.Dropped), func(i int) string { return printable(r.Dropped[i]) })
 	list(&b, "Replayed verbatim, in the log's order", len(r.Lanes), func(i int) string {
 		return r.Lanes[i].Table + ": " + r.Lanes[i].Reason
 	})
 	list(&b, "Notes", len(r.Notes), func(i int) string { return r.Notes[i] })
-	if r.Finalized {
+	switch {
+	case r.Finalized && r.Only != "":
+		b.WriteString("\nThe target holds a part of the database: it is ready for use, and no member of a set.\n")
+	case r.Finalized:
 		b.WriteString("\nThe target is ready for use: GTID state set, settings restored, checkpoint removed.\n")
-	} else {
+	default:
 		b.WriteString("\nThe checkpoint stays on the target: replay more later, or make it ready for use with --finalize.\n")
 	}
 	return b.String()

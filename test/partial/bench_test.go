@@ -4,7 +4,6 @@
 package partial_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -125,15 +124,15 @@ func (l *log) names(numbers []int) string {
 
 // replay replays the log into the target, which holds what the log begins with.
 func (b *bench) replay(l log, o replay.Options) (*replay.Report, error) {
-	return b.replayUntil(b.t.Context(), l, o)
+	return replay.Run(b.t.Context(), b.options(l, o))
 }
 
-func (b *bench) replayUntil(ctx context.Context, l log, o replay.Options) (*replay.Report, error) {
+func (b *bench) options(l log, o replay.Options) replay.Options {
 	o.Target, o.Files, o.Workers = b.target.DSN(""), []string{l.file}, 3
 	if o.From == "" {
 		o.From = fmt.Sprintf("%s:4", filepath.Base(l.file))
 	}
-	return replay.Run(ctx, o)
+	return o
 }
 
 // serially applies the log to the twin without some transactions.

@@ -326,7 +326,7 @@ func (b *bench) randomSkips(r *rand.Rand, choices int) (fit int) {
 		b.reset(b.target, begin.setUp())
 		o := replay.Options{Skip: l.names(skip), Verify: true, ChunkBytes: 256}
 		for range 2 { // whenever it is interrupted, it goes on
-			b.interrupted(l, o, time.Duration(r.IntN(400))*time.Millisecond)
+			b.interrupted(b.options(l, o), time.Duration(r.IntN(400))*time.Millisecond)
 		}
 		_, err := b.replay(l, o)
 		if misfit < 0 && err == nil {
@@ -341,11 +341,11 @@ func (b *bench) randomSkips(r *rand.Rand, choices int) (fit int) {
 }
 
 // interrupted runs a replay that is cut off after a while.
-func (b *bench) interrupted(l log, o replay.Options, after time.Duration) {
+func (b *bench) interrupted(o replay.Options, after time.Duration) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), after)
 	defer cancel()
-	_, err := b.replayUntil(ctx, l, o)
+	_, err := replay.Run(ctx, o)
 	if class := fault.ClassOf(err); err != nil && class != fault.Interrupted && class != fault.Refused {
 		b.t.Errorf("interrupted after %s: %v", after, err)
 	}
