@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/lifeboat-db/lifeboat/internal/applier"
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
@@ -37,74 +36,11 @@ type LeftOut struct {
 	Unlike   bool                 `json:"unlike,omitempty"`
 }
 
-// conflict is why a transaction cannot be applied without one that was left out.
-type conflict struct {
-	table string
-	by    binlog.Position // begin of the one that was left out
-	why   string
-}
-
-func (c *conflict) Error() string { return fmt.Sprintf("table %s: %s", c.table, c.why) }
-
-// refuse makes a conflict of the transaction at a position an error.
-func (c *conflict) refuse(at binlog.Position, id string) error {
-	name := cmp.Or(id, at.String())
-	if id != "" {
-		id = " (" + id + ")"
-	}
-	return fault.New(fault.Refused, fmt.Errorf("conflict: the transaction at %s%s depends on the one that was skipped at %s: %w", at, id, c.by, c),
-		fmt.Sprintf("skip it too, by --skip with %s added, or stop in front of it, by --until %s", name, at))
-}
-
 func idOf(t *txn.Transaction) string {
 	if !t.HasID {
 		return ""
 	}
 	return t.ID.String()
-}
-
-// suspects are the tables that may not be what they are on the source.
-type suspects struct {
-	every *checkpoint.Suspect
-	named map[schema.Name]*checkpoint.Suspect // names in lower case
-}
-
-func folded(database, name string) schema.Name {
-	return schema.Name{Database: strings.ToLower(database), Table: strings.ToLower(name)}
-}
-
-func newSuspects(list []checkpoint.Suspect) *suspects {
-	s := &suspects{named: map[schema.Name]*checkpoint.Suspect{}}
-	for i := range list {
-		s.add(&list[i])
-	}
-	return s
-}
-
-// add reports whether the suspect tells something new.
-func (s *suspects) add(x *checkpoint.Suspect) bool {
-	if x.Database == "" {
-		known := s.every != nil
-		s.every = x
-		return !known
-	}
-	n := folded(x.Database, x.Name)
-	old := s.named[n]
-	if old != nil && (old.How != checkpoint.Filled || x.How == checkpoint.Filled) {
-		return false
-	}
-	s.named[n] = x
-	return true
-}
-
-func (s *suspects) none() bool { return s.every == nil && len(s.named) == 0 }
-
-// of is the suspicion against a table or other object, nil if there is none.
-func (s *suspects) of(database, name string) *checkpoint.Suspect {
-	if x := s.named[folded(database, name)]; x != nil {
-		return x
-	}
-	return s.every
 }
 
 // skips reports whether a transaction is to be left out.
@@ -428,72 +364,4 @@ func (r *runner) unfit(err error, start, end binlog.Position) error {
 	}
 	return fault.New(fault.Refused, fmt.Errorf("conflict: a transaction from %s on, before %s, depends on one that was skipped: %w", start, end, err),
 		"stop in front of it, by --until, or skip it too")
-}
-
-// foreign are the errors of foreign keys that do not hold (both vendors' errmsg
-// files).
-var foreign = map[uint16]bool{1216: true, 1217: true, 1451: true, 1452: true, 1761: true, 1762: true}
-
-// orphan is a row without its parent.
-type orphan struct {
-	fk  schema.ForeignKey
-	key string
-}
-
-// orphan looks for a row without its parent, by the foreign keys from and to
-// some tables.
-func (r *runner) orphan(ctx context.Context, among *suspects) (*orphan, error) {
-	fks, err := schema.LoadReferences(ctx, r.own.Conn())
-	if err != nil {
-		return nil, err
-	}
-	for _, fk := range fks {
-		if among.of(fk.Child.Database, fk.Child.Table) == nil && among.of(fk.Parent.Database, fk.Parent.Table) == nil {
-			continue
-		}
-		if !r.only.wants(fk.Child) || !r.only.wants(fk.Parent) {
-			continue // it does not hold
-		}
-		var key string
-		rows, err := r.own.Conn().QueryContext(ctx, orphanQuery(fk))
-		if err != nil {
-			return nil, fmt.Errorf("check foreign key %s of %s: %w", fk.Name, fk.Child, err)
-		}
-		found := rows.Next()
-		if found {
-			err = rows.Scan(&key)
-		}
-		if err := errors.Join(err, rows.Err(), rows.Close()); err != nil {
-			return nil, fmt.Errorf("check foreign key %s of %s: %w", fk.Name, fk.Child, err)
-		}
-		if found {
-			return &orphan{fk, key}, nil
-		}
-	}
-	return nil, nil //nolint:nilnil // none is an answer
-}
-
-func orphanQuery(fk schema.ForeignKey) string {
-	var on, refers, values []string
-	for i, c := range fk.Columns {
-		child, parent := "c."+dbconn.QuoteName(c), "p."+dbconn.QuoteName(fk.ParentColumns[i])
-		on, refers, values = append(on, child+" = "+parent), append(refers, child+" IS NOT NULL"), append(values, child)
-	}
-	return "SELECT CONCAT_WS(',', " + strings.Join(values, ", ") + ") FROM " + quoted(fk.Child) + " c LEFT JOIN " + quoted(fk.Parent) + " p ON " + strings.Join(on, " AND ") +
-		" WHERE " + strings.Join(refers, " AND ") + " AND p." + dbconn.QuoteName(fk.ParentColumns[0]) + " IS NULL LIMIT 1"
-}
-
-// checkOrphans refuses an end at which a row has lost its parent.
-func (r *runner) checkOrphans(ctx context.Context) error {
-	if r.env.suspects.none() {
-		return nil
-	}
-	r.opt.Progress.Begin("checking foreign keys", 0)
-	o, err := r.orphan(ctx, r.env.suspects)
-	if err != nil || o == nil {
-		return err
-	}
-	x := cmp.Or(r.env.suspects.of(o.fk.Child.Database, o.fk.Child.Table), r.env.suspects.of(o.fk.Parent.Database, o.fk.Parent.Table))
-	return fault.New(fault.Refused, fmt.Errorf("conflict: a row of %s refers by foreign key %s to (%s), which is not in %s: a later transaction depends on the one that was skipped at %s",
-		o.fk.Child, o.fk.Name, o.key, o.fk.Parent, x.By), "skip that one too, or do not skip this one; the target is of no use as it is")
 }

@@ -112,7 +112,7 @@ func Subjects(sql []byte, database string) (list []Object) {
 		default:
 			list = append(list, Object{database, rest[0].text})
 		}
-		if rest = rest[n:]; len(rest) == 0 || rest[0].text != "," && !(rest[0].is("TO") && all[0].is("RENAME")) {
+		if rest = rest[n:]; len(rest) == 0 || rest[0].text != "," && (!rest[0].is("TO") || !all[0].is("RENAME")) {
 			return list
 		}
 		rest = rest[1:]

@@ -167,10 +167,10 @@ func where(table string, r row) string {
 func (m *model) change(r *rand.Rand, n int) change {
 	c := change{table: []string{"num", "text", "heap"}[r.IntN(3)]}
 	t := m.tables[c.table]
-	switch x := r.IntN(40); {
-	case x == 0:
+	switch r.IntN(40) {
+	case 0:
 		c.sql = "TRUNCATE TABLE p." + c.table
-	case x == 1:
+	case 1:
 		c.sql = fmt.Sprintf("ALTER TABLE p.%s ADD c%d INT NOT NULL DEFAULT 3", c.table, n)
 	default:
 		c = m.rowChange(r, c.table, t)

@@ -1,6 +1,7 @@
 package partial_test
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -21,7 +22,6 @@ type skipCase struct {
 	skip   []int    // elements of load
 	table  string   // of the conflict; empty: there is none
 	at     int      // element of load that conflicts; -1: it is not told
-	only   server.Flavor
 	verify bool
 }
 
@@ -169,10 +169,12 @@ func TestSkip(t *testing.T) {
 			b.t = t
 			b.skipNames()
 		})
-		t.Run("random", func(t *testing.T) {
-			b.t = t
-			b.random()
-		})
+		if mine(t, d, rand.IntN(3)) {
+			t.Run("random", func(t *testing.T) {
+				b.t = t
+				b.random()
+			})
+		}
 	})
 }
 
