@@ -71,9 +71,18 @@ func start(t *testing.T, d server.Distribution, args ...string) *source {
 	return s
 }
 
+// exec executes statements on a connection of their own: what they SET is gone
+// with it.
 func (s *source) exec(statements ...string) {
 	s.t.Helper()
-	servertest.Exec(s.t, s.db, statements...)
+	db, err := s.i.Open("")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	servertest.Exec(s.t, db, statements...)
+	if err := db.Close(); err != nil {
+		s.t.Error(err)
+	}
 }
 
 // write commits n transactions, small ones and some of up to a megabyte, and
