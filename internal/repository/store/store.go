@@ -116,12 +116,12 @@ type Options struct {
 	SecretKey string
 	// Keys reads both keys again, which may have been changed since: it is asked
 	// when the server refuses those that are used. Nil: they never change.
-	Keys      func() (access, secret string, err error)
-	PathStyle bool          // the bucket is in the path, not in the host name
-	CAFile    string        // PEM: certificates to trust beside the system's
-	Tries     int           // of one call; 0: 10; negative: until its context ends
-	MaxWait   time.Duration // between two tries, at most a minute; 0: a minute
-	Stall     time.Duration // a try ends when nothing was sent or received for so long; 0: a minute
+	Keys      func() (access, secret string, err error) `json:"-"`
+	PathStyle bool                                      // the bucket is in the path, not in the host name
+	CAFile    string                                    // PEM: certificates to trust beside the system's
+	Tries     int                                       // of one call; 0: 10; negative: until its context ends
+	MaxWait   time.Duration                             // between two tries, at most a minute; 0: a minute
+	Stall     time.Duration                             // a try ends when nothing was sent or received for so long; 0: a minute
 
 	SessionToken string // of temporary keys
 }
