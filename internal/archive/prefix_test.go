@@ -50,7 +50,7 @@ func TestPrefix(t *testing.T) {
 				}
 			}
 		}
-		if said < 10 {
+		if said < 5 { // one of each run at least
 			t.Errorf("%d segments", said)
 		}
 	})
