@@ -131,7 +131,7 @@ func TestRefused(t *testing.T) {
 		says   string
 	}{
 		"a directory with somebody's data": {func(o *restore.Options) { o.Dir = full }, fault.Refused, "not empty"},
-		"the directory of a live server":   {func(o *restore.Options) { o.Dir = running.DataDir() }, fault.Refused, "not empty"},
+		"the directory of a live server":   {func(o *restore.Options) { o.Dir = running.DataDir() }, fault.Refused, "works in it"},
 		"no directory":                     {func(o *restore.Options) { o.Dir = "" }, fault.Usage, "missing"},
 		"no server program":                {func(o *restore.Options) { o.Mysqld = "/bin/false" }, fault.Usage, "--mysqld"},
 		"before every backup":              {func(o *restore.Options) { o.Until = "2001-01-01T00:00:00Z" }, fault.Gap, "every backup was finished after"},

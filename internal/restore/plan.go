@@ -200,7 +200,7 @@ func (p *Plan) checkLatest(latest archive.State, stop replay.Stop) error {
 		}
 	}
 	switch {
-	case len(p.Legs) == 0:
+	case len(p.Legs) == 0 || latest == p.Base: // or it is known what the backup holds
 		return nil
 	case len(p.Legs) > 1 || p.Legs[0].Server != latest.Server || latest.File == "":
 		return p.checkReach(latest)

@@ -87,7 +87,7 @@ func checkPredictions(t *testing.T, sh func(string) string, reports string) {
 		if out := sh("lifeboat restore --dir other --plan"); !strings.Contains(out, c.plan) {
 			t.Errorf("%q is not in\n%s", c.plan, out)
 		}
-		if out := sh("lifeboat info --drill-objective 1s && echo ended with 0 || echo ended with $?"); !strings.Contains(out, "ended with "+c.alarm) {
+		if out := sh("lifeboat info --drill-objective 10ms && echo ended with 0 || echo ended with $?"); !strings.Contains(out, "ended with "+c.alarm) {
 			t.Errorf("no alarm by %s:\n%s", c.plan, out)
 		}
 		sh("lifeboat info") // within the objective of the default
