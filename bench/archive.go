@@ -25,19 +25,20 @@ import (
 // how fast an archive catches up.
 type ArchiveConfig struct {
 	Common
-	Rounds  int // runs of each way, in turn
-	Seconds int // of a run
-	Behind  int // seconds of writes that are then caught up with
+	Rounds  int    // runs of each way, in turn
+	Seconds int    // of a run
+	Behind  int    // seconds of writes that are then caught up with
+	Place   string // directory for what is archived; it should not be on the source's disk
 }
 
 // DefaultArchive is the published measurement.
 func DefaultArchive() ArchiveConfig {
-	return ArchiveConfig{Common: defaults(), Rounds: 7, Seconds: 20, Behind: 60}
+	return ArchiveConfig{Common: defaults(), Rounds: 7, Seconds: 20, Behind: 60, Place: "/dev/shm"}
 }
 
 // QuickArchive shows that it runs at all.
 func QuickArchive() ArchiveConfig {
-	c := ArchiveConfig{Common: defaults(), Rounds: 1, Seconds: 2, Behind: 2}
+	c := ArchiveConfig{Common: defaults(), Rounds: 1, Seconds: 2, Behind: 2, Place: os.TempDir()}
 	c.TableSize, c.Results = 1000, ""
 	return c
 }
@@ -46,6 +47,9 @@ func QuickArchive() ArchiveConfig {
 func (c ArchiveConfig) Validate() error {
 	if err := errors.Join(c.validate(), c.needLifeboat()); err != nil {
 		return err
+	}
+	if info, err := os.Stat(c.Place); err != nil || !info.IsDir() {
+		return fmt.Errorf("%s, where archives are to go, is no directory", c.Place)
 	}
 	if c.Rounds < 1 || c.Seconds < 1 || c.Behind < 1 {
 		return fmt.Errorf("out of range: %d rounds of %d s, %d s to catch up with", c.Rounds, c.Seconds, c.Behind)
@@ -88,7 +92,8 @@ func RunArchive(ctx context.Context, c ArchiveConfig) (reports []ArchiveReport, 
 // archiveRun is the measurement on one server.
 type archiveRun struct {
 	c        ArchiveConfig
-	dir      string
+	dir      string // of the source
+	place    string // of what is archived
 	source   *server.Instance
 	sysbench sysbench
 	repo     *repository.Repository
@@ -108,10 +113,13 @@ func (c ArchiveConfig) measure(ctx context.Context, d server.Distribution) (r Ar
 	if run.dir, err = os.MkdirTemp(c.dataDir(), ".archive-"); err != nil {
 		return r, err
 	}
+	if run.place, err = os.MkdirTemp(c.Place, "lifeboat-bench-"); err != nil {
+		return r, errors.Join(err, os.RemoveAll(run.dir))
+	}
 	if c.Keep {
-		c.logf("\tkept in %s", run.dir)
+		c.logf("\tkept in %s and %s", run.dir, run.place)
 	} else {
-		defer func() { err = errors.Join(err, os.RemoveAll(run.dir)) }()
+		defer func() { err = errors.Join(err, os.RemoveAll(run.dir), os.RemoveAll(run.place)) }()
 	}
 	if err := os.Mkdir(filepath.Join(run.dir, "log"), 0o755); err != nil {
 		return r, err
@@ -132,7 +140,7 @@ func (run *archiveRun) all(ctx context.Context, r *ArchiveReport) (err error) {
 	if err := run.fill(ctx); err != nil {
 		return err
 	}
-	where := repository.Location{Name: archiveSet, Options: store.Options{URL: filepath.Join(run.dir, "repository")}}
+	where := repository.Location{Name: archiveSet, Options: store.Options{URL: filepath.Join(run.place, "repository")}}
 	if run.repo, err = repository.Create(ctx, where, nil); err != nil {
 		return err
 	}
@@ -230,7 +238,7 @@ func (run *archiveRun) start(ctx context.Context, way string) (*tool, error) {
 
 func (run *archiveRun) lifeboat(ctx context.Context) (*tool, error) {
 	cmd := exec.CommandContext(ctx, run.c.Lifeboat, "archive", "run", "--set="+archiveSet,
-		"--server1-dsn="+run.source.DSN(""), "--repo1-url="+filepath.Join(run.dir, "repository"))
+		"--server1-dsn="+run.source.DSN(""), "--repo1-url="+filepath.Join(run.place, "repository"))
 	return run.launch(cmd, ours)
 }
 
@@ -250,7 +258,7 @@ func (run *archiveRun) mysqlbinlog(ctx context.Context) (*tool, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(run.dir, "raw-*")
+	dir, err := os.MkdirTemp(run.place, "raw-*")
 	if err != nil {
 		return nil, err
 	}
@@ -387,7 +395,7 @@ func (run *archiveRun) compare(ctx context.Context) error {
 	if len(logs) != 1 || len(logs[0].Files) != len(paths) {
 		return fmt.Errorf("the archive is WRONG: it has %d logs, the first of %d files; the server has %d files", len(logs), len(logs[0].Files), len(paths))
 	}
-	dir := filepath.Join(run.dir, "fetched")
+	dir := filepath.Join(run.place, "fetched")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}

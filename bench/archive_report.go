@@ -63,7 +63,7 @@ func (r ArchiveReport) page() page {
 		rows: [][]string{{"archiver", "transactions/s", "of none", "lowest", "highest", "p95 ms", "archiver CPU", "archiver MB"}},
 		about: []string{
 			"date: " + r.Date.Format(time.RFC3339), "machine: " + r.Machine.String(), "lifeboat: " + r.Lifeboat,
-			"medians of the rounds; an archiver's share is compared with none's in the same round; all processes share the machine",
+			"medians of the rounds; an archiver's share is compared with none's in the same round; all processes share the machine, and what is archived is in its memory",
 			fmt.Sprintf("catch-up: %.0f MB of log, written in %.1f s, archived in %.1f s: %.1f times as fast as written; %.0f MB of memory, %.1f s of CPU (load before: %s)",
 				megabytes(r.CatchUp.Bytes), r.CatchUp.WriteSeconds, r.CatchUp.Seconds, r.CatchUp.Times(), megabytes(r.CatchUp.Archiver.Peak), r.CatchUp.Archiver.CPUSecond, r.CatchUp.Load),
 			"load average before the first run: " + r.Paces[0].Load,

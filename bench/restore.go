@@ -101,7 +101,7 @@ type vault struct {
 
 // restoreRecipe is raised when what a vault holds changes, and what lifeboat
 // stores in it.
-const restoreRecipe = 1
+const restoreRecipe = 2
 
 type restoreSpec struct {
 	Recipe       int    `json:"recipe"`
@@ -274,7 +274,7 @@ func (m *vaultMaker) archive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	run := &archiveRun{c: ArchiveConfig{Common: m.c.Common}, dir: m.v.dir, source: m.source, repo: repo}
+	run := &archiveRun{c: ArchiveConfig{Common: m.c.Common}, dir: m.v.dir, place: m.v.dir, source: m.source, repo: repo}
 	t, err := run.lifeboat(ctx)
 	if err != nil {
 		return err

@@ -92,6 +92,7 @@ func archive(fs *flag.FlagSet, args []string) (func(context.Context) error, erro
 	c := bench.DefaultArchive()
 	fs.IntVar(&c.Rounds, "rounds", c.Rounds, "runs of each archiver, in turn")
 	fs.IntVar(&c.Seconds, "seconds", c.Seconds, "length of a run")
+	fs.StringVar(&c.Place, "place", c.Place, "directory for what is archived, not on the source's disk")
 	fs.IntVar(&c.Behind, "behind", c.Behind, "seconds of writes to catch up with")
 	common(fs, &c.Common)
 	if err := parse(fs, args, func() { c = bench.QuickArchive() }); err != nil {
