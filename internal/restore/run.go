@@ -41,7 +41,7 @@ type Options struct {
 	ServerArgs []string          // for the private server, e.g. --innodb-page-size=64k
 
 	Workers int   // parts and segments fetched at once, connections of the replay; 0: their own defaults
-	Memory  int64 // of the server's buffer pool, and of the replay; 0: 1 GiB
+	Memory  int64 // of the replay, and at least of the server's buffer pool, half each; 0: 1 GiB
 	NoProof bool  // do not read back every row that the log has touched
 
 	// Hold keeps backups from being expired until release is called, or until

@@ -162,7 +162,7 @@ func (r *runner) start(ctx context.Context) (i *server.Instance, err error) {
 		return nil, err
 	}
 	args := append(recorded,
-		fmt.Sprintf("--innodb-buffer-pool-size=%d", r.Memory/2),
+		fmt.Sprintf("--innodb-buffer-pool-size=%d", max(r.Memory/2, min(available()/4, sizeOf(r.w.target)))),
 		"--event-scheduler=OFF", "--loose-skip-slave-start", "--loose-skip-replica-start",
 		"--loose-clone=OFF",                  // the plugin would take what learnBase reads
 		"--loose-persisted-globals-load=OFF", // what the source has set by SET PERSIST: it may be read-only
