@@ -33,7 +33,7 @@ demo: build ## show a recovery on a private server (DEMO_ARGS="--flavor mysql")
 	scripts/servers $(DEMO_SERVER)
 	bin/lifeboat demo $(DEMO_ARGS)
 
-# Two packages at a time: each may have several servers running.
+# Three packages at a time: each may have several servers running.
 .PHONY: etcd
 etcd: ## install the etcd that tests of the guard run against
 	scripts/etcd
@@ -48,7 +48,7 @@ chromium: ## install the browser in which long tests look at reports (root, Debi
 
 .PHONY: test
 test: servers etcd versitygw ## run all tests
-	go test -p 2 -timeout 20m ./...
+	go test -p 3 -timeout 30m ./...
 
 .PHONY: test-long
 test-long: servers etcd versitygw ## run all tests and those that take hours
