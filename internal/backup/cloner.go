@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/backup/clone"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
@@ -14,7 +15,7 @@ import (
 // cloner is the driver of MySQL's clone plugin, see package clone. There are no
 // increments. Of which state the copy is shows when a server has recovered it:
 // the manifest has one that is not later, one that is not earlier, and Inexact
-// unless they are the same.
+// unless they are the same. They are of a server without GTIDs.
 type cloner struct{}
 
 func (cloner) Name() string { return Clone }
@@ -41,6 +42,13 @@ func (cloner) Check(ctx context.Context, s Source) error {
 		if err := checkGrants(ctx, db, "BACKUP_ADMIN", "REPLICATION CLIENT"); err != nil {
 			return err
 		}
+		holds, err := clone.Holds(ctx, db)
+		if err == nil && holds {
+			err = checkGrants(ctx, db, "RELOAD")
+		}
+		if err != nil {
+			return err
+		}
 		return refuseAny(ctx, db, `SELECT CONCAT(table_schema, '.', table_name, ' (', engine, ')') FROM information_schema.tables
 WHERE table_type = 'BASE TABLE' AND table_schema NOT IN `+vendorSchemas+` AND engine <> 'InnoDB' ORDER BY 1`,
 			"tables of other engines than InnoDB, which a clone leaves out", "convert them, or use the driver dump")
@@ -56,8 +64,11 @@ func (cloner) Take(ctx context.Context, s Source, parent *Manifest, w io.Writer)
 		return Taken{}, cloneError(err)
 	}
 	taken := Taken{File: t.After.Position.File, Offset: t.After.Position.Offset, GTIDs: t.After.GTIDs.String(),
-		Until:   &Until{File: t.Until.Position.File, Offset: t.Until.Position.Offset, GTIDs: t.Until.GTIDs.String(), ByPosition: t.DDLBlocked},
+		Until:   &Until{File: t.Until.Position.File, Offset: t.Until.Position.Offset, GTIDs: t.Until.GTIDs.String(), ByPosition: t.Settings["gtid_mode"] != "ON"},
 		Inexact: !t.Exact(), DataBytes: t.Bytes, Tool: "clone plugin of " + t.Version, Settings: map[string]string{}}
+	if t.Held > 0 {
+		taken.Tool += fmt.Sprintf("; commits waited for %s", t.Held.Round(time.Millisecond))
+	}
 	for _, name := range cloneSettings {
 		if value, ok := t.Settings[name]; ok {
 			taken.Settings[name] = value

@@ -97,8 +97,9 @@ type Until struct {
 	Offset int64  `json:"offset,omitempty"`
 	GTIDs  string `json:"gtids,omitempty"` // executed, or about to be
 
-	// ByPosition: the position that a server finds is that of the state, and GTIDs
-	// say nothing, since not all transactions have one. Else only GTIDs count.
+	// ByPosition: GTIDs say nothing, since not all transactions have one. Commits
+	// waited, so that the state is known. (If it is Inexact all the same, an earlier
+	// version took the backup, and nobody knows it.) Else only GTIDs count.
 	ByPosition bool `json:"by_position"`
 }
 

@@ -149,6 +149,9 @@ func (p *Plan) from(inv Inventory, m backup.Manifest, req Request, stop replay.S
 	if err != nil {
 		return err
 	}
+	if m.Inexact && m.Until != nil && m.Until.ByPosition {
+		return errors.New("nobody knows which state it holds: an earlier version took it, of a server without GTIDs, while that was written to; take a new one")
+	}
 	p.Backups = chain
 	for _, b := range chain {
 		p.BackupIDs = append(p.BackupIDs, b.ID)

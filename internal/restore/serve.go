@@ -107,16 +107,13 @@ func (r *runner) leave(ctx context.Context, i *server.Instance) error {
 // and plans the log from there: its files are here from an earlier one on.
 func (r *runner) learnBase() error {
 	at, err := clone.Recovered(r.w.target)
-	if err == nil && r.j.Latest != nil {
-		at, err = settle(r.j.Base, *r.j.Latest, at)
+	if err == nil {
+		at, err = settle(r.j.Base, r.j.Latest, at)
 	}
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
 	r.j.Base.File, r.j.Base.Offset, r.j.Base.GTIDs = at.Position.File, at.Position.Offset, at.GTIDs.String()
-	if r.j.Latest == nil && r.j.Base.GTIDs != "" { // of version 1: see settle
-		r.j.Base.File, r.j.Base.Offset = "", 0
-	}
 	r.j.Inexact = false
 	if err := r.w.write(r.j); err != nil {
 		return err
@@ -130,11 +127,15 @@ func (r *runner) learnBase() error {
 }
 
 // settle says which point a clone is of that may be of any between two: see
-// Taken.Settle. Of one that goes by its position GTIDs say nothing.
-func settle(after Base, until backup.Until, found clone.Point) (clone.Point, error) {
-	t := clone.Taken{DDLBlocked: until.ByPosition,
-		After: clone.Point{Position: binlog.Position{File: after.File, Offset: after.Offset}},
-		Until: clone.Point{Position: binlog.Position{File: until.File, Offset: until.Offset}}}
+// Taken.Settle. Of one that goes by its position GTIDs say nothing. Of version 1,
+// without until, only those that the server has found are known.
+func settle(after Base, until *backup.Until, found clone.Point) (clone.Point, error) {
+	t := clone.Taken{After: clone.Point{Position: binlog.Position{File: after.File, Offset: after.Offset}}}
+	if until == nil {
+		t.Until.GTIDs = found.GTIDs
+		return t.Settle(found)
+	}
+	t.Until.Position = binlog.Position{File: until.File, Offset: until.Offset}
 	if until.ByPosition {
 		found.GTIDs = gtid.Set{}
 		return t.Settle(found)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/lifeboat-db/lifeboat/internal/backup/clone"
 	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
 )
 
@@ -65,39 +64,5 @@ func TestConcurrentDDL(t *testing.T) {
 	}
 	if _, err := copyDB.ExecContext(t.Context(), "CREATE TABLE d.drop_in_file (a INT)"); err != nil {
 		t.Errorf("a file of a table that is gone is in the way: %v", err)
-	}
-}
-
-// TestBlockDDL: with the backup lock DDL waits until the clone has ended.
-func TestBlockDDL(t *testing.T) {
-	source := donor(t)
-	db := servertest.Open(t, source, "")
-	servertest.Exec(t, db, "CREATE DATABASE d")
-	create := func() error {
-		conn, err := db.Conn(t.Context())
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		if _, err := conn.ExecContext(t.Context(), "SET lock_wait_timeout = 1"); err != nil {
-			return err
-		}
-		_, err = conn.ExecContext(t.Context(), "CREATE TABLE d.t (a INT)")
-		return err
-	}
-	var during error
-	w := &tap{w: &bytes.Buffer{}, begin: func(state uint32) {
-		if state == pageCopy {
-			during = create()
-		}
-	}}
-	if _, err := clone.Take(t.Context(), clone.Options{DSN: source.DSN(""), BlockDDL: true}, w); err != nil {
-		t.Fatal(err)
-	}
-	if during == nil {
-		t.Error("a table was created during the clone")
-	}
-	if err := create(); err != nil {
-		t.Errorf("after the clone: %v", err)
 	}
 }

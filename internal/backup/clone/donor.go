@@ -22,6 +22,9 @@ type donor struct {
 	silence  time.Duration // of one question
 	version  string
 	settings map[string]string
+	start    Point     // where its history was when it was greeted
+	held     *sql.Conn // has the lock that commits wait for; nil: they do not
+	since    time.Time // commits have waited
 }
 
 // settingNames are what a server on the copy must agree with, beside what the
@@ -77,7 +80,7 @@ func (d *donor) identify(ctx context.Context) error {
 	if err := d.unencrypted(ctx); err != nil {
 		return err
 	}
-	_, err = d.executed(ctx)
+	d.start, err = d.executed(ctx)
 	return err
 }
 
@@ -93,7 +96,7 @@ func (d *donor) unencrypted(ctx context.Context) error {
 	}
 }
 
-func (d *donor) close() error { return d.db.Close() }
+func (d *donor) close() error { return errors.Join(d.letGo(), d.db.Close()) }
 
 // after is a point that all has been committed of.
 func (d *donor) after(ctx context.Context) (Point, error) {

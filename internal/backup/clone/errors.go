@@ -13,11 +13,12 @@ import (
 // The server's error numbers that go-mysql lacks (MySQL 9.7
 // share/messages_to_clients.txt).
 const (
-	accountLocked  = 3118 // ER_ACCOUNT_HAS_BEEN_LOCKED
-	pluginMissing  = 1524 // ER_PLUGIN_IS_NOT_LOADED
-	tooManyClones  = 3634 // ER_CLONE_TOO_MANY_CONCURRENT_CLONES
-	ddlInProgress  = 3633 // ER_CLONE_DDL_IN_PROGRESS
-	secureRequired = 3872 // ER_CLONE_ENCRYPTION
+	accountLocked   = 3118 // ER_ACCOUNT_HAS_BEEN_LOCKED
+	lockWaitTimeout = 1205 // ER_LOCK_WAIT_TIMEOUT, of the Go driver
+	pluginMissing   = 1524 // ER_PLUGIN_IS_NOT_LOADED
+	tooManyClones   = 3634 // ER_CLONE_TOO_MANY_CONCURRENT_CLONES
+	ddlInProgress   = 3633 // ER_CLONE_DDL_IN_PROGRESS
+	secureRequired  = 3872 // ER_CLONE_ENCRYPTION
 )
 
 // classify gives an error of the server the sentinel and the next step that it
@@ -50,7 +51,7 @@ func classify(err error) error {
 // snapshot that nobody wants any more (clone0clone.cc find_free_index).
 const notFree = "failed to abort idle clone"
 
-const deniedHint = "the account needs BACKUP_ADMIN and REPLICATION CLIENT, and its password"
+const deniedHint = "the account needs BACKUP_ADMIN, REPLICATION CLIENT and, if gtid_mode is not ON, RELOAD; and its password"
 
 const encryptedHint = "encrypted data has to be backed up another way, or to be decrypted first (ALTER TABLE … ENCRYPTION = 'N')"
 

@@ -242,6 +242,45 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestHoldRefused: without GTIDs commits have to wait for a moment. An account that
+// may not do that is told so. DDL that waits for the end of PAGE COPY keeps them
+// from being held: the clone is given up, and the DDL goes on.
+func TestHoldRefused(t *testing.T) {
+	source := donor(t, anonymous...)
+	db := servertest.Open(t, source, "")
+	servertest.Exec(t, db, "CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY, b INT)", "INSERT INTO d.t VALUES (1, 1)",
+		"CREATE USER b@localhost", "GRANT BACKUP_ADMIN, REPLICATION CLIENT ON *.* TO b@localhost")
+	o := clone.Options{DSN: fmt.Sprintf("b@unix(%s)/", source.Socket()), DDLTimeout: time.Second}
+	if _, err := clone.Take(t.Context(), o, io.Discard); !errors.Is(err, clone.ErrDenied) || fault.ClassOf(err) != fault.Storage || !strings.Contains(err.Error(), "RELOAD") {
+		t.Errorf("without RELOAD: %v", err)
+	}
+	servertest.Exec(t, db, "GRANT RELOAD ON *.* TO b@localhost")
+	if taken, err := clone.Take(t.Context(), o, io.Discard); err != nil || !taken.Exact() || taken.Held == 0 {
+		t.Errorf("with RELOAD: %+v, %v", taken, err)
+	}
+	rebuilt := make(chan error, 1)
+	_, err := clone.Take(t.Context(), o, &tap{w: io.Discard, begin: func(state uint32) {
+		if state != pageCopy {
+			return
+		}
+		go func() {
+			_, err := db.ExecContext(t.Context(), "ALTER TABLE d.t ENGINE=InnoDB")
+			rebuilt <- err
+		}()
+		for ask(t, db, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE = 'Waiting for clone PAGE_COPY state'") == "0" {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}})
+	if !errors.Is(err, clone.ErrBusy) || fault.ClassOf(err) != fault.Busy {
+		t.Errorf("beside DDL that waits: %v", err)
+	}
+	if err := <-rebuilt; err != nil {
+		t.Error(err)
+	}
+	servertest.Exec(t, db, "INSERT INTO d.t VALUES (2, 2)")
+	free(t, source)
+}
+
 // TestMariaDB: it has no clone plugin.
 func TestMariaDB(t *testing.T) {
 	i := servertest.Start(t, servertest.Of(t, server.MariaDB))

@@ -55,7 +55,7 @@ func (p *player) head() error {
 	if err := decodeJSON(b, &h); err != nil {
 		return fmt.Errorf("head: %w", err)
 	}
-	p.taken.Version, p.taken.Settings, p.taken.DDLBlocked = h.Version, h.Settings, h.DDLBlocked
+	p.taken.Version, p.taken.Settings = h.Version, h.Settings
 	return p.sink.begin(h)
 }
 

@@ -74,14 +74,12 @@ func (l locator) append(b []byte) []byte {
 }
 
 // initCommand is the body of COM_INIT: version (4), DDL timeout in seconds with
-// flag (4), locators.
-func initCommand(blockDDL bool, timeout time.Duration) []byte {
+// flag (4), locators. DDL goes on: one that waited for the backup lock would keep
+// hold from getting its own (sql/sql_base.cc lock_table_names).
+func initCommand(timeout time.Duration) []byte {
 	seconds := uint32(timeout / time.Second) //nolint:gosec // Options.complete has checked it
-	if !blockDDL {
-		seconds |= noBackupLock
-	}
 	b := binary.LittleEndian.AppendUint32(nil, version)
-	b = binary.LittleEndian.AppendUint32(b, seconds)
+	b = binary.LittleEndian.AppendUint32(b, seconds|noBackupLock)
 	return anySnapshot().append(b)
 }
 

@@ -23,11 +23,8 @@ func TestInitCommand(t *testing.T) {
 		12, 34, 0, 0, 0, // InnoDB, 34 bytes
 		0, 0, 0, 100, 0, 0, 0, 34, 0, 0, 0, 1, // a locator
 	}, make([]byte, 22)...)
-	if got := initCommand(false, 5*time.Minute); !bytes.Equal(got, want) {
+	if got := initCommand(5 * time.Minute); !bytes.Equal(got, want) {
 		t.Errorf("% x", got)
-	}
-	if got := initCommand(true, time.Second); binary.LittleEndian.Uint32(got[4:]) != 1 {
-		t.Errorf("% x", got[4:8])
 	}
 }
 
@@ -196,8 +193,7 @@ func TestSettle(t *testing.T) {
 		return p
 	}
 	after, until := point("b.999999", 100, 5), point("b.1000000", 10, 8)
-	blocked := Taken{After: after, Until: until, DDLBlocked: true}
-	open := Taken{After: after, Until: until}
+	between := Taken{After: after, Until: until}
 	exact := Taken{After: after, Until: after}
 	for _, c := range []struct {
 		name  string
@@ -206,17 +202,16 @@ func TestSettle(t *testing.T) {
 		want  Point
 		err   error
 	}{
-		{"between", blocked, point("b.999999", 200, 6), point("b.999999", 200, 6), nil},
-		{"the first", blocked, after, after, nil},
-		{"the last", blocked, until, until, nil},
-		{"too early by GTID", blocked, point("b.999999", 200, 4), Point{}, ErrPoint},
-		{"too late by GTID", blocked, point("b.999999", 200, 9), Point{}, ErrPoint},
-		{"too early by position", blocked, point("b.999999", 99, 6), Point{}, ErrPoint},
-		{"too late by position", blocked, point("b.1000000", 11, 6), Point{}, ErrPoint},
-		{"another server's", blocked, point("b.999999", 200, 0), Point{}, ErrPoint},
-		{"with DDL", open, point("b.999999", 200, 6), Point{GTIDs: point("", 0, 6).GTIDs}, nil},
-		{"with DDL, too early by position", open, point("b.000001", 4, 6), Point{GTIDs: point("", 0, 6).GTIDs}, nil},
-		{"with DDL, but nothing was committed", exact, point("b.000001", 4, 5), after, nil},
+		{"between", between, point("b.999999", 200, 6), point("", 0, 6), nil},
+		{"the first", between, after, point("", 0, 5), nil},
+		{"the last", between, until, point("", 0, 8), nil},
+		{"too early", between, point("b.999999", 200, 4), Point{}, ErrPoint},
+		{"too late", between, point("b.999999", 200, 9), Point{}, ErrPoint},
+		{"another server's", between, point("b.999999", 200, 0), Point{}, ErrPoint},
+		{"at a position that says nothing", between, point("b.000001", 4, 6), point("", 0, 6), nil},
+		{"without GTIDs", Taken{After: point("b.999999", 100, 0), Until: point("b.1000000", 10, 0)}, point("b.999999", 200, 0), Point{}, ErrPoint},
+		{"nothing was committed", exact, point("b.000001", 4, 5), after, nil},
+		{"nothing was committed, without GTIDs", Taken{After: point("b.999999", 100, 0), Until: point("b.999999", 100, 0)}, point("b.1000000", 10, 0), point("b.999999", 100, 0), nil},
 	} {
 		got, err := c.taken.Settle(c.found)
 		if !errors.Is(err, c.err) || (err == nil) != (c.err == nil) || got.Position != c.want.Position || !got.GTIDs.Equal(c.want.GTIDs) {

@@ -18,11 +18,13 @@ type session struct {
 	head  head
 	cat   *catalog
 	out   *writer
+
+	patience time.Duration // with statements that keep commits from being held
 }
 
 // begin connects and has the donor make a snapshot.
 func begin(ctx context.Context, o Options, d *donor, w io.Writer) (_ *session, err error) {
-	s := &session{donor: d, cat: newCatalog(), head: head{Version: d.version, Settings: d.settings, DDLBlocked: o.BlockDDL}}
+	s := &session{donor: d, patience: o.DDLTimeout, cat: newCatalog(), head: head{Version: d.version, Settings: d.settings}}
 	if s.wires.data, err = connect(ctx, o); err != nil {
 		return nil, err
 	}
@@ -42,7 +44,7 @@ func begin(ctx context.Context, o Options, d *donor, w io.Writer) (_ *session, e
 // init is COM_INIT: the donor waits for its backup lock, looks at all tables,
 // and says what it is.
 func (s *session) init(o Options) error {
-	if err := s.wires.data.send(comInit, initCommand(o.BlockDDL, o.DDLTimeout)); err != nil {
+	if err := s.wires.data.send(comInit, initCommand(o.DDLTimeout)); err != nil {
 		return fmt.Errorf("COM_INIT: %w", err)
 	}
 	for {
@@ -153,27 +155,33 @@ func (s *session) copy(c change) error {
 }
 
 // begun asks for the upper bound of the copy's point, which is behind when REDO
-// COPY begins.
+// COPY begins. Commits need not wait any more.
 func (s *session) begun(ctx context.Context) error {
 	if s.cat.state != stateRedoCopy {
 		return nil
 	}
 	p, err := s.donor.until(ctx)
+	if err == nil {
+		err = s.donor.letGo()
+	}
+	if err == nil && s.donor.mustHold() {
+		s.out.taken.Held = time.Since(s.donor.since)
+		err = unmoved(s.out.taken.After, p)
+	}
+	if err == nil {
+		err = s.out.point(recordUntil, p)
+	}
 	if err != nil {
 		return err
 	}
-	return s.out.point(recordUntil, p)
+	return s.out.passOn()
 }
 
 // acknowledge lets the donor go on to the next state. The end of PAGE COPY is the
 // last thing before the copy's point.
 func (s *session) acknowledge(ctx context.Context, ack []byte) error {
 	if s.cat.state == statePageCopy {
-		p, err := s.donor.after(ctx)
-		if err == nil {
-			err = s.out.point(recordAfter, p)
-		}
-		if err != nil {
+		if err := s.turn(ctx); err != nil {
 			return err
 		}
 	}
@@ -181,6 +189,22 @@ func (s *session) acknowledge(ctx context.Context, ack []byte) error {
 		return fmt.Errorf("COM_ACK: %w", err)
 	}
 	return nil
+}
+
+// turn asks for the lower bound of the copy's point, and has commits wait if they
+// must. Nothing is written from here until they go on.
+func (s *session) turn(ctx context.Context) error {
+	s.out.keep()
+	if s.donor.mustHold() {
+		if err := s.donor.hold(ctx, s.patience); err != nil {
+			return err
+		}
+	}
+	p, err := s.donor.after(ctx)
+	if err != nil {
+		return err
+	}
+	return s.out.point(recordAfter, p)
 }
 
 // command sends a command that has no other answer than that it is done.

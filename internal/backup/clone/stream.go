@@ -60,7 +60,7 @@ func (k recordKind) String() string {
 type head struct {
 	Version    string            `json:"version"`
 	Settings   map[string]string `json:"settings"`
-	DDLBlocked bool              `json:"ddl_blocked"`
+	DDLBlocked bool              `json:"ddl_blocked,omitempty"` // of earlier versions; it means nothing any more
 }
 
 // tail has the sums over the stream.
@@ -80,10 +80,13 @@ type writer struct {
 	w     io.Writer
 	n     uint64 // records written
 	taken Taken
+
+	keeping bool
+	kept    [][]byte
 }
 
 func newWriter(w io.Writer, h head) (*writer, error) {
-	out := &writer{w: w, taken: Taken{Version: h.Version, Settings: h.Settings, DDLBlocked: h.DDLBlocked}}
+	out := &writer{w: w, taken: Taken{Version: h.Version, Settings: h.Settings}}
 	b := binary.BigEndian.AppendUint32([]byte(magic), streamVersion)
 	if _, err := w.Write(b); err != nil {
 		return nil, fmt.Errorf("write the stream: %w", err)
@@ -95,9 +98,30 @@ func (w *writer) record(k recordKind, payload []byte) error {
 	b := binary.BigEndian.AppendUint32([]byte{byte(k)}, uint32(len(payload))) //nolint:gosec // a packet, or ours
 	b = binary.BigEndian.AppendUint32(b, recordSum(w.n, b, payload))
 	w.n++
-	for _, part := range [][]byte{b, payload} {
-		if _, err := w.w.Write(part); err != nil {
-			return fmt.Errorf("write the stream: %w", err)
+	return errors.Join(w.write(b), w.write(payload))
+}
+
+func (w *writer) write(b []byte) error {
+	if w.keeping {
+		w.kept = append(w.kept, bytes.Clone(b))
+		return nil
+	}
+	if _, err := w.w.Write(b); err != nil {
+		return fmt.Errorf("write the stream: %w", err)
+	}
+	return nil
+}
+
+// keep has records stay in memory until passOn: whoever takes the stream may take
+// its time, and must not while commits wait. No data comes meanwhile.
+func (w *writer) keep() { w.keeping = true }
+
+func (w *writer) passOn() error {
+	kept := w.kept
+	w.keeping, w.kept = false, nil
+	for _, b := range kept {
+		if err := w.write(b); err != nil {
+			return err
 		}
 	}
 	return nil

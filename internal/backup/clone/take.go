@@ -29,12 +29,12 @@ func take(ctx context.Context, o Options, w io.Writer) (_ Taken, err error) {
 		return Taken{}, err
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
-	o.BlockDDL = o.BlockDDL || d.settings["gtid_mode"] != "ON"
 	s, err := begin(ctx, o, d, w)
 	if err != nil {
 		return Taken{}, err
 	}
 	if err := s.run(ctx); err != nil {
+		err = errors.Join(err, d.letGo()) // first: to abort takes its time
 		s.abort()
 		return Taken{}, err
 	}

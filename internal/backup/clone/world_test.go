@@ -20,7 +20,10 @@ import (
 	"github.com/lifeboat-db/lifeboat/test/compare"
 )
 
-var gtids = []string{"--gtid-mode=ON", "--enforce-gtid-consistency=ON"}
+var (
+	gtids     = []string{"--gtid-mode=ON", "--enforce-gtid-consistency=ON"}
+	anonymous = []string{"--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"}
+)
 
 // donor starts a server that can be cloned.
 func donor(t *testing.T, args ...string) *server.Instance {
