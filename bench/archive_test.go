@@ -5,36 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/lifeboat-db/lifeboat/test/faults/rig"
 )
-
-// The harness itself, in small: every archiver takes its turn, and what
-// lifeboat has stored is the server's log.
-func TestQuickArchive(t *testing.T) {
-	rig.Track(t)
-	c := QuickArchive()
-	c.Data, c.Log, c.Out = t.TempDir(), t.Output(), t.Output()
-	c.Distributions = quick(t).Distributions
-	var err error
-	if c.Lifeboat, err = rig.Build(t.TempDir()); err != nil {
-		t.Fatal(err)
-	}
-	reports, err := RunArchive(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := reports[0]
-	if len(r.Paces) != len(archivers) || r.CatchUp.Bytes == 0 || r.CatchUp.Times() == 0 {
-		t.Errorf("got %+v", r)
-	}
-	for _, p := range r.Paces {
-		if p.Transactions == 0 || p.P95 == 0 || (p.Archiver.Peak == 0) != (p.Way == nobody) {
-			t.Errorf("%s: %+v", p.Way, p)
-		}
-	}
-	checkEmpty(t, c.Data)
-}
 
 func TestArchivePage(t *testing.T) {
 	r := ArchiveReport{Seconds: 10, Paces: []Pace{
