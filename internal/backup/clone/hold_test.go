@@ -71,7 +71,7 @@ func TestHold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.close()
+	defer func() { _ = d.close() }()
 	wait := func() bool {
 		_, err := servertest.Open(t, i, "").ExecContext(t.Context(), "INSERT INTO d.t () VALUES ()")
 		var e *mysql.MySQLError
