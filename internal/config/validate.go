@@ -176,7 +176,7 @@ func (l *loader) restore() {
 	l.sizes("restore.memory", l.Restore.Memory, 16<<20, 1<<50)
 	l.want(l.Expire.KeepFull >= 1, "expire.keep_full", "1 or more")
 	l.between("expire.keep_for", l.Expire.KeepFor, 0, years)
-	l.between("drill.objective", l.Drill.Objective, time.Second, years)
+	l.between("drill.objective", l.Drill.Objective, time.Millisecond, years)
 	l.scratch("drill.scratch", l.Drill.Scratch)
 	l.scratch("drill.report", l.Drill.Report)
 }

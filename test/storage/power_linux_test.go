@@ -121,6 +121,9 @@ func (d *disk) boot(image string, look func(dir string)) {
 // on the disk of a machine that loses its power right then, whoever made their
 // directories. The test itself is tested: what nobody has synced is not there.
 func TestPowerLoss(t *testing.T) {
+	if !long {
+		t.Skip("the tests of the guard, which run at the same time, would see its loop devices")
+	}
 	for _, options := range []string{"data=ordered", "data=writeback"} {
 		t.Run(options, func(t *testing.T) {
 			r := random(t)
@@ -162,6 +165,9 @@ func (d *disk) check(dir string, acknowledged map[string][]byte) {
 // TestPowerLossArchive: of segments that the archive has called stored, and of
 // backups, none is missing or damaged on such a disk.
 func TestPowerLossArchive(t *testing.T) {
+	if !long {
+		t.Skip("the tests of the guard, which run at the same time, would see its loop devices")
+	}
 	one(t, 1, func(t *testing.T, dist server.Distribution) {
 		r := random(t)
 		s := start(t, dist)
