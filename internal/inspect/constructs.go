@@ -86,11 +86,7 @@ func (c *constructs) sorted() []Construct {
 
 // statement is the first statement of a transaction that says what it does.
 func statement(t *txn.Transaction) *binlog.Query {
-	for i := range t.Events {
-		if t.Events[i].Type != binlog.QueryEvent {
-			continue
-		}
-		q, err := binlog.DecodeQuery(t.Events[i].Body, 0)
+	for q, err := range t.Queries() {
 		if err != nil {
 			continue // the scanner has decoded it before
 		}

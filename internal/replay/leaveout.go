@@ -220,11 +220,7 @@ func (r *runner) beforeBarrier(t *txn.Transaction) error {
 
 // conditional: MariaDB has a session variable for it as well.
 func conditional(t *txn.Transaction) bool {
-	for i := range t.Events {
-		if t.Events[i].Type != binlog.QueryEvent {
-			continue
-		}
-		q, err := binlog.DecodeQuery(t.Events[i].Body, 0)
+	for q, err := range t.Queries() {
 		if err != nil || txn.Conditional(q.SQL) {
 			return true
 		}

@@ -68,11 +68,7 @@ func (s *serial) trackTemporary(t *txn.Transaction, th *thread) error {
 	if th == nil {
 		return nil
 	}
-	for i := range t.Events {
-		if t.Events[i].Type != binlog.QueryEvent {
-			continue
-		}
-		q, err := binlog.DecodeQuery(t.Events[i].Body, 0)
+	for q, err := range t.Queries() {
 		if err != nil {
 			return err
 		}

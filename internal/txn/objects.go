@@ -134,11 +134,7 @@ func Conditional(sql []byte) bool {
 // Text is the statement of a transaction that has one: the last of a data
 // definition, the first of others; with its default database.
 func (t *Transaction) Text() (sql []byte, database string) {
-	for i := range t.Events {
-		if t.Events[i].Type != binlog.QueryEvent {
-			continue
-		}
-		q, err := binlog.DecodeQuery(t.Events[i].Body, 0)
+	for q, err := range t.Queries() {
 		if err != nil {
 			continue
 		}
@@ -173,11 +169,7 @@ func (t *Transaction) StatementFormat() bool {
 	if t.Kind != Statements {
 		return false
 	}
-	for i := range t.Events {
-		if t.Events[i].Type != binlog.QueryEvent {
-			continue
-		}
-		q, err := binlog.DecodeQuery(t.Events[i].Body, 0)
+	for q, err := range t.Queries() {
 		if err != nil {
 			return true
 		}

@@ -2,6 +2,7 @@ package txn
 
 import (
 	"bytes"
+	"iter"
 	"strings"
 	"time"
 
@@ -80,6 +81,18 @@ func queryTime(ev binlog.Event, q binlog.Query) time.Time {
 	return t
 }
 
+// Queries are the transaction's statements, in order; of one that cannot be
+// decoded the error.
+func (t *Transaction) Queries() iter.Seq2[binlog.Query, error] {
+	return func(yield func(binlog.Query, error) bool) {
+		for i := range t.Events {
+			if t.Events[i].Type == binlog.QueryEvent && !yield(binlog.DecodeQuery(t.Events[i].Body, 0)) {
+				return
+			}
+		}
+	}
+}
+
 // CreatesTable reports whether the transaction is a CREATE TABLE … SELECT:
 // MySQL from 8.0.21 on logs CREATE TABLE … START TRANSACTION, rows and a commit,
 // MariaDB CREATE TABLE, rows and a commit, of which the first commits by itself.
@@ -87,11 +100,7 @@ func (t *Transaction) CreatesTable() bool {
 	if t.Kind != Statements {
 		return false
 	}
-	for i := range t.Events {
-		if t.Events[i].Type != binlog.QueryEvent {
-			continue
-		}
-		q, err := binlog.DecodeQuery(t.Events[i].Body, 0)
+	for q, err := range t.Queries() {
 		if err == nil && IsCreateTable(q.SQL) {
 			return true
 		}
@@ -122,11 +131,7 @@ func (t *Transaction) Piecewise() bool {
 // CheckContext reports the first statement whose session state is not
 // understood, so that it is refused before anything is executed.
 func (t *Transaction) CheckContext() error {
-	for i := range t.Events {
-		if t.Events[i].Type != binlog.QueryEvent {
-			continue
-		}
-		q, err := binlog.DecodeQuery(t.Events[i].Body, 0)
+	for q, err := range t.Queries() {
 		if err != nil {
 			return err
 		}
