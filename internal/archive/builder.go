@@ -64,7 +64,7 @@ func (b *builder) begin(file string, offset int64, from resume) error {
 		b.pending.Start, b.pending.End = from.skip, from.skip
 		b.prefix = parsePrefix(from.whole.Prefix)
 		b.earlier = b.prefix
-		all, err := gtid.ParseSet(gtid.FlavorNamed(from.whole.Flavor), from.whole.GTIDs)
+		all, err := gtid.ParseNamed(from.whole.Flavor, from.whole.GTIDs)
 		if err != nil {
 			return fmt.Errorf("archive: what is archived of %s: %w", file, err)
 		}

@@ -270,7 +270,7 @@ func (f File) join(s Summary) (Summary, error) {
 
 func union(flavor string, texts ...string) (all gtid.Set, err error) {
 	for _, text := range texts {
-		set, err := gtid.ParseSet(gtid.FlavorNamed(flavor), text)
+		set, err := gtid.ParseNamed(flavor, text)
 		if err == nil {
 			err = all.Union(set)
 		}

@@ -84,11 +84,11 @@ func boolCompare(a, b bool) int {
 // fits says how well a state's GTIDs fit into a file: 2 if it holds all that came
 // before the file, and 1 more if it holds nothing that is not in the file.
 func (f File) fits(s State) (points int) {
-	has, err := gtid.ParseSet(gtid.FlavorNamed(s.Flavor), s.GTIDs)
+	has, err := gtid.ParseNamed(s.Flavor, s.GTIDs)
 	if err != nil || has.IsEmpty() || f.Previous == nil {
 		return 0
 	}
-	before, err := gtid.ParseSet(gtid.FlavorNamed(f.Flavor), *f.Previous)
+	before, err := gtid.ParseNamed(f.Flavor, *f.Previous)
 	if err == nil && has.ContainsSet(before) {
 		points += 2
 	}
@@ -104,7 +104,7 @@ func (l Log) ByGTIDs(s State) (i int, ok bool, err error) {
 	if s.GTIDs == "" || l.Stranger {
 		return 0, false, nil
 	}
-	has, err := gtid.ParseSet(gtid.FlavorNamed(s.Flavor), s.GTIDs)
+	has, err := gtid.ParseNamed(s.Flavor, s.GTIDs)
 	if err != nil {
 		return 0, false, err
 	}
@@ -113,7 +113,7 @@ func (l Log) ByGTIDs(s State) (i int, ok bool, err error) {
 		if f.Previous == nil {
 			continue
 		}
-		before, err := gtid.ParseSet(gtid.FlavorNamed(f.Flavor), *f.Previous)
+		before, err := gtid.ParseNamed(f.Flavor, *f.Previous)
 		if err != nil {
 			return 0, false, err
 		}

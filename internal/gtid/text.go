@@ -67,6 +67,9 @@ func Parse(s string) (Set, error) {
 	return Set{}, nil
 }
 
+// ParseNamed is ParseSet for the flavor of a name, see FlavorNamed.
+func ParseNamed(flavor, s string) (Set, error) { return ParseSet(FlavorNamed(flavor), s) }
+
 // ParseSet reads a server's text: @@gtid_executed and its like for MySQL,
 // @@gtid_slave_pos for MariaDB. White space and line ends are let pass, "" is the
 // empty set. A domain named twice is refused, as the server refuses it in

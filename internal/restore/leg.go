@@ -71,13 +71,9 @@ func reachOf(files []archive.File) (set gtid.Set, err error) {
 		if err != nil {
 			return set, err
 		}
-		return parse(f.Flavor, text)
+		return gtid.ParseNamed(f.Flavor, text)
 	}
 	return set, nil
-}
-
-func parse(flavor, text string) (gtid.Set, error) {
-	return gtid.ParseSet(gtid.FlavorNamed(flavor), text)
 }
 
 // previous is what a file says of the log before it.
@@ -85,7 +81,7 @@ func previous(f archive.File) (set gtid.Set, ok bool) {
 	if f.Previous == nil {
 		return set, false
 	}
-	set, err := parse(f.Flavor, *f.Previous)
+	set, err := gtid.ParseNamed(f.Flavor, *f.Previous)
 	return set, err == nil
 }
 
@@ -120,7 +116,7 @@ type point struct {
 
 func pointAt(b Base) (at point, err error) {
 	at.Base = b
-	at.set, err = parse(b.Flavor, b.GTIDs)
+	at.set, err = gtid.ParseNamed(b.Flavor, b.GTIDs)
 	return at, err
 }
 
@@ -205,7 +201,7 @@ func (r run) fromGTIDs(at point) (int, string, error) {
 
 // anonymous reports whether a file has transactions without GTIDs.
 func anonymous(f archive.File) bool {
-	ids, err := parse(f.Flavor, f.GTIDs)
+	ids, err := gtid.ParseNamed(f.Flavor, f.GTIDs)
 	return err == nil && f.Flavor == gtid.MySQL.String() && ids.Count() < uint64(max(f.Transactions, 0))
 }
 
@@ -246,7 +242,7 @@ func contradict(a, b gtid.Set) bool {
 // reached, in the log as well.
 func (r run) checkHistory(at point) error {
 	for _, f := range r.files {
-		ids, err := parse(f.Flavor, f.GTIDs)
+		ids, err := gtid.ParseNamed(f.Flavor, f.GTIDs)
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 )
@@ -121,11 +122,11 @@ func (r *runner) reached(l *Leg, rep *replay.Report) Base {
 // checkReached: what a log was planned to bring is there, all that its archive
 // says it has.
 func checkReached(l *Leg, b Base) error {
-	has, err := parse(b.Flavor, b.GTIDs)
+	has, err := gtid.ParseNamed(b.Flavor, b.GTIDs)
 	if err != nil {
 		return err
 	}
-	want, err := parse(b.Flavor, l.GTIDs)
+	want, err := gtid.ParseNamed(b.Flavor, l.GTIDs)
 	if err == nil && !has.ContainsSet(want) {
 		err = fault.New(fault.VerifyFailed, fmt.Errorf("restore: the archive of %s says that it has %s, and its bytes have %s", l.Server, want, has),
 			"restore from another repository: this one's log is not what was archived")

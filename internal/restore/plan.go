@@ -194,7 +194,7 @@ func latestOf(m backup.Manifest) archive.State {
 // brought to the stop: that is not earlier, and the log reaches as far.
 func (p *Plan) checkLatest(latest archive.State, stop replay.Stop) error {
 	if stop.HasSet && latest.GTIDs != "" {
-		has, err := gtid.ParseSet(gtid.FlavorNamed(latest.Flavor), latest.GTIDs)
+		has, err := gtid.ParseNamed(latest.Flavor, latest.GTIDs)
 		if err != nil {
 			return err
 		}
@@ -228,12 +228,12 @@ func (p *Plan) checkLatest(latest archive.State, stop replay.Stop) error {
 // checkReach warns where another server's log does not reach as far. Not all
 // that was about to be committed need have been.
 func (p *Plan) checkReach(latest archive.State) error {
-	has, err := gtid.ParseSet(gtid.FlavorNamed(latest.Flavor), latest.GTIDs)
+	has, err := gtid.ParseNamed(latest.Flavor, latest.GTIDs)
 	if err != nil {
 		return err
 	}
 	last := p.last()
-	reach, err := gtid.ParseSet(gtid.FlavorNamed(latest.Flavor), last.GTIDs)
+	reach, err := gtid.ParseNamed(latest.Flavor, last.GTIDs)
 	if err == nil && !reach.ContainsSet(has) {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("the backup may hold transactions that the log of %s lacks: then it ends with 5, and a backup before it is to be taken", last.Server))
 	}

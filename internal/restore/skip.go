@@ -67,9 +67,8 @@ func beyond(p *Plan, names replay.Names) error {
 	if len(p.Legs) == 0 {
 		return fault.New(fault.Gap, errors.New("restore: --skip: the backup is brought back as it is, no log is replayed"), "")
 	}
-	flavor := gtid.FlavorNamed(p.Base.Flavor)
-	base, errBase := gtid.ParseSet(flavor, p.Base.GTIDs)
-	reach, errReach := gtid.ParseSet(flavor, p.last().GTIDs)
+	base, errBase := gtid.ParseNamed(p.Base.Flavor, p.Base.GTIDs)
+	reach, errReach := gtid.ParseNamed(p.Base.Flavor, p.last().GTIDs)
 	if errBase != nil || errReach != nil || reach.IsEmpty() {
 		return nil //nolint:nilerr // the replay will see
 	}
@@ -96,8 +95,8 @@ func (r *runner) skipIn(l *Leg) (string, error) {
 			"name transactions by their GTIDs")
 	}
 	before, errBefore := replay.ParseNames(r.leftOut().Skipped)
-	base, errBase := parse(r.j.Base.Flavor, r.j.Base.GTIDs)
-	reach, errReach := parse(r.j.Base.Flavor, l.GTIDs)
+	base, errBase := gtid.ParseNamed(r.j.Base.Flavor, r.j.Base.GTIDs)
+	reach, errReach := gtid.ParseNamed(r.j.Base.Flavor, l.GTIDs)
 	outside := names.Outside(base, reach)
 	return names.Minus(outside.Minus(before)).String(), errors.Join(errBefore, errBase, errReach)
 }
