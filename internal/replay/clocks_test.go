@@ -136,7 +136,7 @@ func (l *clockLog) check(t *testing.T, until string, at time.Time) {
 	if err != nil || !stop.Time.Equal(at) {
 		t.Fatalf("%s is %s, want %s: %v", until, stop.Time, at, err)
 	}
-	p, err := makePlan(t.Context(), l.set, Start{Position: l.starts[0]}, stop, gtid.Set{}, &Names{}, false, &Only{}, Options{Memory: 1 << 20}, func(int64) {})
+	p, err := makePlan(t.Context(), l.set, Start{Position: l.starts[0]}, stop, gtid.Set{}, scope{names: &Names{}, only: &Only{}}, Options{Memory: 1 << 20}, func(int64) {})
 	n, ok := l.want(at)
 	switch {
 	case !ok && fault.ClassOf(err) != fault.Gap:
@@ -249,7 +249,7 @@ func TestLaterBeforeTheStart(t *testing.T) {
 			}
 		}
 		for minute, told := range map[int]bool{30: true, 55: false} {
-			p, err := makePlan(t.Context(), l.set, Start{Position: l.starts[2]}, Stop{Time: noon.Add(time.Duration(minute) * time.Minute)}, gtid.Set{}, &Names{}, false, &Only{}, Options{Memory: 1 << 20}, func(int64) {})
+			p, err := makePlan(t.Context(), l.set, Start{Position: l.starts[2]}, Stop{Time: noon.Add(time.Duration(minute) * time.Minute)}, gtid.Set{}, scope{names: &Names{}, only: &Only{}}, Options{Memory: 1 << 20}, func(int64) {})
 			if err != nil || p.Transactions != 2 || (p.later != "") != told {
 				t.Errorf("%s: %+v %v", flavor, p, err)
 			}

@@ -43,10 +43,16 @@ type Plan struct {
 	made     made
 }
 
+// scope is what of the log is to be applied.
+type scope struct {
+	names  *Names // transactions that are left out
+	behind bool   // others have been before
+	only   *Only  // tables that are wanted
+}
+
 // makePlan finds start and stop in the log and checks everything between them.
-// have is what the target says it contains; names are to be left out, behind says
-// that others have been before, and only what is wanted comes back.
-func makePlan(ctx context.Context, set *binlog.Set, start Start, stop Stop, have gtid.Set, names *Names, behind bool, only *Only, opt Options, progress func(int64)) (*Plan, error) {
+// have is what the target says it contains.
+func makePlan(ctx context.Context, set *binlog.Set, start Start, stop Stop, have gtid.Set, cut scope, opt Options, progress func(int64)) (*Plan, error) {
 	p, limit := &Plan{set: set, made: made{}, restored: opt.Restored}, opt.Memory
 	if err := p.findStart(start); err != nil {
 		return nil, err
@@ -55,10 +61,10 @@ func makePlan(ctx context.Context, set *binlog.Set, start Start, stop Stop, have
 		return nil, err
 	}
 	stop.has = start.Set
-	found, err := survey(ctx, set, p.fromFile, p.From.Offset, stop, names, only, limit, progress)
+	found, err := survey(ctx, set, p.fromFile, p.From.Offset, stop, cut, limit, progress)
 	if err == nil && stop.HasSet {
 		if stop, err = p.stopOfSet(found, stop, have); err == nil {
-			found, err = survey(ctx, set, p.fromFile, p.From.Offset, stop, names, only, limit, func(int64) {})
+			found, err = survey(ctx, set, p.fromFile, p.From.Offset, stop, cut, limit, func(int64) {})
 		}
 	}
 	if err != nil {
@@ -67,7 +73,7 @@ func makePlan(ctx context.Context, set *binlog.Set, start Start, stop Stop, have
 	if err := p.checkContinuity(found, stop); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(p.settle(found, stop), p.settleSkip(found, behind)); err != nil {
+	if err := errors.Join(p.settle(found, stop), p.settleSkip(found, cut.behind)); err != nil {
 		return nil, err
 	}
 	p.before = p.set.Heads[p.fromFile].Previous.Clone()

@@ -27,7 +27,7 @@ func (r *runner) prepare(ctx context.Context) error {
 		return err
 	}
 	r.opt.Progress.Begin("checking the log", r.set.Size())
-	r.plan, err = makePlan(ctx, r.set, r.start, r.stop, have, &r.names, r.state.Unlike, &r.only, r.opt, r.opt.Progress.Add)
+	r.plan, err = makePlan(ctx, r.set, r.start, r.stop, have, scope{&r.names, r.state.Unlike, &r.only}, r.opt, r.opt.Progress.Add)
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func (j Jump) String() string {
 }
 
 // survey scans files[from:], the first one from offset.
-func survey(ctx context.Context, set *binlog.Set, from int, offset int64, stop Stop, names *Names, only *Only, limit int64, progress func(int64)) ([]*fileSurvey, error) {
+func survey(ctx context.Context, set *binlog.Set, from int, offset int64, stop Stop, cut scope, limit int64, progress func(int64)) ([]*fileSurvey, error) {
 	out := make([]*fileSurvey, len(set.Files))
 	last := len(set.Files) - 1
 	if n := set.Index(stop.Position.File); n >= 0 {
@@ -94,7 +94,7 @@ func survey(ctx context.Context, set *binlog.Set, from int, offset int64, stop S
 			start = offset
 		}
 		g.Go(func() error {
-			out[i] = surveyFile(ctx, set, i, start, stop, names, only, limit, progress)
+			out[i] = surveyFile(ctx, set, i, start, stop, cut, limit, progress)
 			return ctx.Err()
 		})
 	}
@@ -128,9 +128,9 @@ func (s *fileSurvey) escape() error {
 	return err
 }
 
-func surveyFile(ctx context.Context, set *binlog.Set, i int, offset int64, stop Stop, names *Names, only *Only, limit int64, progress func(int64)) *fileSurvey {
+func surveyFile(ctx context.Context, set *binlog.Set, i int, offset int64, stop Stop, cut scope, limit int64, progress func(int64)) *fileSurvey {
 	f := set.Files[i]
-	s := &fileSurvey{file: f, names: names, only: only, made: made{}, stop: -1, end: max(offset, f.First), known: set.Heads[i].Previous.Clone()}
+	s := &fileSurvey{file: f, names: cut.names, only: cut.only, made: made{}, stop: -1, end: max(offset, f.First), known: set.Heads[i].Previous.Clone()}
 	s.err = s.scan(ctx, offset, stop, limit, i == len(set.Files)-1, progress)
 	s.checkStopPosition(stop)
 	return s
