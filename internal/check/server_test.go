@@ -2,7 +2,6 @@ package check_test
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 	"filippo.io/age"
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
-	"golang.org/x/sys/unix"
 
 	"github.com/lifeboat-db/lifeboat/internal/archive"
 	"github.com/lifeboat-db/lifeboat/internal/backup"
@@ -24,6 +22,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/repository/store/storetest"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
+	"github.com/lifeboat-db/lifeboat/test/smalldisk"
 )
 
 // world is what is checked.
@@ -325,15 +324,7 @@ func TestBuckets(t *testing.T) {
 
 // A directory on a disk that is full shows.
 func TestFull(t *testing.T) {
-	disk := t.TempDir()
-	err := unix.Mount("lifeboat-test", disk, "tmpfs", 0, "size=200k")
-	if errors.Is(err, unix.EPERM) {
-		t.Skip("mounting a small disk needs root")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
+	disk := smalldisk.Mount(t, 200<<10)
 	w := &world{t: t, o: check.Options{Set: "s", Places: []check.Place{place(create(t, "near", store.Options{URL: filepath.Join(disk, "r")}))}}}
 	w.finds("FAIL repository near: space: ")
 }

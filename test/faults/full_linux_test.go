@@ -1,8 +1,6 @@
 package faults_test
 
 import (
-	"errors"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -10,6 +8,7 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/test/faults/rig"
+	"github.com/lifeboat-db/lifeboat/test/smalldisk"
 )
 
 // The target's disk fills up: exit code 9. When it has room again the same
@@ -19,9 +18,9 @@ func TestDiskFull(t *testing.T) {
 		t.Logf("LIFEBOAT_SEED=%d", seed)
 		w := busy(t, d)
 		const room = 10 << 20 // the replay needs more
-		disk := mount(t)
+		disk := smalldisk.Mount(t, ample)
 		target := w.Target(t, disk)
-		resize(t, disk, used(t, disk)+room) // a server that starts takes some
+		smalldisk.Resize(t, disk, used(t, disk)+room) // a server that starts takes some
 		args := command(w, target.DSN(""))
 		r := rig.Run(t, lifeboat, args...)
 		checkMessage(t, r)
@@ -33,7 +32,7 @@ func TestDiskFull(t *testing.T) {
 		if again.Code != 9 {
 			t.Errorf("still full: want exit code 9: %v", again)
 		}
-		resize(t, disk, ample)
+		smalldisk.Resize(t, disk, ample)
 		if target.PID() == 0 {
 			t.Log("the server had ended")
 			if err := target.Restart(t.Context()); err != nil {
@@ -57,29 +56,3 @@ func used(t *testing.T, dir string) int64 {
 
 // ample is a size that is never reached.
 const ample = 2 << 30
-
-// mount mounts a file system in memory for the test, which has to be root.
-func mount(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	err := unix.Mount("lifeboat-test", dir, "tmpfs", 0, fmt.Sprintf("size=%d", ample))
-	if errors.Is(err, unix.EPERM) {
-		t.Skip("mounting a small disk needs root")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
-func resize(t *testing.T, dir string, bytes int64) {
-	t.Helper()
-	if err := unix.Mount("lifeboat-test", dir, "tmpfs", unix.MS_REMOUNT, fmt.Sprintf("size=%d", bytes)); err != nil {
-		t.Fatal(err)
-	}
-}

@@ -1,20 +1,19 @@
 package storage_test
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sys/unix"
 
 	"github.com/lifeboat-db/lifeboat/internal/archive"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/metrics"
 	"github.com/lifeboat-db/lifeboat/internal/repository/store"
 	"github.com/lifeboat-db/lifeboat/internal/server"
+	"github.com/lifeboat-db/lifeboat/test/smalldisk"
 )
 
 // TestDiskFull: a repository whose disk is full says so, by its class and in the
@@ -24,7 +23,7 @@ func TestDiskFull(t *testing.T) {
 	one(t, 0, func(t *testing.T, d server.Distribution) {
 		r := random(t)
 		s := start(t, d)
-		disk := mount(t, 2<<20)
+		disk := smalldisk.Mount(t, 2<<20)
 		repo := create(t, store.Options{URL: disk})
 		a := s.archiver(repo)
 		registry := prometheus.NewRegistry()
@@ -48,7 +47,7 @@ func TestDiskFull(t *testing.T) {
 			<-full // it is still full
 		}
 		space := time.Now()
-		resize(t, disk, 64<<20)
+		smalldisk.Resize(t, disk, 64<<20)
 		s.await(repo)
 		t.Logf("everything is archived %v after there was space", time.Since(space).Round(time.Millisecond))
 		if diskFull(t, registry) != 0 {
@@ -85,30 +84,4 @@ func diskFull(t *testing.T, registry *prometheus.Registry) float64 {
 	}
 	t.Fatal("there is no such metric")
 	return 0
-}
-
-// mount mounts a small file system in memory for the test, which has to be root.
-func mount(t *testing.T, bytes int64) string {
-	t.Helper()
-	dir := t.TempDir()
-	err := unix.Mount("lifeboat-test", dir, "tmpfs", 0, fmt.Sprintf("size=%d", bytes))
-	if errors.Is(err, unix.EPERM) {
-		t.Skip("mounting a small disk needs root")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
-func resize(t *testing.T, dir string, bytes int64) {
-	t.Helper()
-	if err := unix.Mount("lifeboat-test", dir, "tmpfs", unix.MS_REMOUNT, fmt.Sprintf("size=%d", bytes)); err != nil {
-		t.Fatal(err)
-	}
 }
