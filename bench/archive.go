@@ -69,24 +69,15 @@ var archivers = []string{nobody, mysqlbinlog, ours}
 
 // RunArchive measures on every distribution.
 func RunArchive(ctx context.Context, c ArchiveConfig) (reports []ArchiveReport, err error) {
-	if err := c.Validate(); err != nil {
-		return nil, fmt.Errorf("bench: %w", err)
-	}
-	found, err := c.servers()
-	if err != nil {
-		return nil, fmt.Errorf("bench: %w", err)
-	}
-	for _, d := range found {
+	err = c.each(ctx, c.Validate(), func(d server.Distribution) error {
 		r, err := c.measure(ctx, d)
 		if err != nil {
-			return reports, fmt.Errorf("bench: archive of %s: %w", d.Name, err)
+			return fmt.Errorf("archive: %w", err)
 		}
 		reports = append(reports, r)
-		if err := c.publish(r, r.page(), nil); err != nil {
-			return reports, fmt.Errorf("bench: %w", err)
-		}
-	}
-	return reports, nil
+		return c.publish(r, r.page(), nil)
+	})
+	return reports, err
 }
 
 // archiveRun is the measurement on one server.
@@ -130,9 +121,8 @@ func (c ArchiveConfig) measure(ctx context.Context, d server.Distribution) (r Ar
 		return r, err
 	}
 	defer func() { err = errors.Join(err, run.source.Kill(), run.source.Stop(context.WithoutCancel(ctx))) }()
-	r = ArchiveReport{SchemaVersion: 1, Benchmark: "archive", Date: time.Now().UTC().Truncate(time.Second), Machine: thisMachine(),
-		Server: d.Name + " (" + d.Version + ")", Distribution: d.Name, Lifeboat: toolVersion(ctx, c.Lifeboat),
-		Tables: c.Tables, TableSize: c.TableSize, Seconds: c.Seconds}
+	r = ArchiveReport{Head: newHead("archive", d.Name, d.Version, c.Tables, c.TableSize), Seconds: c.Seconds}
+	r.Lifeboat = toolVersion(ctx, c.Lifeboat)
 	return r, run.all(ctx, &r)
 }
 

@@ -3,23 +3,14 @@ package bench
 import (
 	"fmt"
 	"slices"
-	"time"
 )
 
 // ArchiveReport is what archiving costs one server, and how fast it catches up.
 type ArchiveReport struct {
-	SchemaVersion int       `json:"schema_version"` // 1
-	Benchmark     string    `json:"benchmark"`      // "archive"
-	Date          time.Time `json:"date"`
-	Machine       Machine   `json:"machine"`
-	Server        string    `json:"server"`
-	Distribution  string    `json:"distribution"`
-	Lifeboat      string    `json:"lifeboat"`
-	Tables        int       `json:"tables"`
-	TableSize     int       `json:"table_size"`
-	Seconds       int       `json:"seconds"` // of each run
-	Paces         []Pace    `json:"paces"`
-	CatchUp       CatchUp   `json:"catch_up"`
+	Head
+	Seconds int     `json:"seconds"` // of each run
+	Paces   []Pace  `json:"paces"`
+	CatchUp CatchUp `json:"catch_up"`
 }
 
 // Pace is one run of the workload beside one archiver.
@@ -57,18 +48,17 @@ func (r ArchiveReport) ratios(way string) (list []float64) {
 
 func (r ArchiveReport) page() page {
 	p := page{
-		name: fmt.Sprintf("%s-%s-archive", r.Date.Format(time.DateOnly), r.Distribution),
+		name: r.name("archive"),
 		title: fmt.Sprintf("archive: %s, sysbench write_only for %d s a run, %d tables of %d rows",
 			r.Server, r.Seconds, r.Tables, r.TableSize),
 		rows: [][]string{{"archiver", "transactions/s", "of none", "lowest", "highest", "p95 ms", "archiver CPU", "archiver MB"}},
-		about: []string{
-			"date: " + r.Date.Format(time.RFC3339), "machine: " + r.Machine.String(), "lifeboat: " + r.Lifeboat,
+		about: append(r.about(),
 			"medians of the rounds; an archiver's share is compared with none's in the same round; all processes share the machine, and what is archived is in its memory",
 			fmt.Sprintf("catch-up: %.0f MB of log, written in %.1f s, archived in %.1f s: %.1f times as fast as written; %.0f MB of memory, %.1f s of CPU (load before: %s)",
 				megabytes(r.CatchUp.Bytes), r.CatchUp.WriteSeconds, r.CatchUp.Seconds, r.CatchUp.Times(), megabytes(r.CatchUp.Archiver.Peak), r.CatchUp.Archiver.CPUSecond, r.CatchUp.Load),
-			"load average before the first run: " + r.Paces[0].Load,
+			"load average before the first run: "+r.Paces[0].Load,
 			"what was archived was read back and is the server's log, byte for byte",
-		},
+		),
 	}
 	for _, way := range archivers {
 		p.rows = append(p.rows, r.cells(way))

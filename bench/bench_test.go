@@ -183,8 +183,8 @@ func TestValidate(t *testing.T) {
 
 func TestMarkdown(t *testing.T) {
 	r := Report{
-		Server: "mysql-9.7 (9.7.4)", Workload: "write_only", Tables: 4, TableSize: 10,
-		Transactions: 1000, LogBytes: 5e6, LogFiles: 2, Settings: map[string]string{"log_bin": "OFF"},
+		Head:     Head{Server: "mysql-9.7 (9.7.4)", Tables: 4, TableSize: 10},
+		Workload: "write_only", Transactions: 1000, LogBytes: 5e6, LogFiles: 2, Settings: map[string]string{"log_bin": "OFF"},
 	}
 	r.add(Result{Way: Serial, Seconds: 100, Equal: true, Tool: Use{Peak: 30e6, PeakAnon: 20e6, CPUSecond: 9}, Server: Use{Peak: 400e6, CPUSecond: 50}, Shutdown: 2, Load: "0.10 0.20 0.30"})
 	r.add(Result{Way: Applier, Seconds: 20, Different: []string{"sbtest.sbtest1"}})

@@ -19,49 +19,28 @@ import (
 // each. A way that fails or ends in another state does not stop the others;
 // the error tells of all of them.
 func RunReplay(ctx context.Context, c ReplayConfig) ([]Report, error) {
-	if err := c.Validate(); err != nil {
-		return nil, fmt.Errorf("bench: %w", err)
-	}
-	found, err := c.servers()
-	if err != nil {
-		return nil, fmt.Errorf("bench: %w", err)
-	}
 	var reports []Report
-	var failed []error
-	for _, d := range found {
+	err := c.each(ctx, c.Validate(), func(d server.Distribution) error {
 		r, err := c.compare(ctx, d)
-		if err == nil {
-			reports = append(reports, r)
-			err = c.publish(r, r.page(), r.problem())
-		}
 		if err != nil {
-			failed = append(failed, fmt.Errorf("bench: %s: %w", d.Name, err))
+			return err
 		}
-		if ctx.Err() != nil {
-			return reports, ctx.Err()
-		}
-	}
-	return reports, errors.Join(failed...)
+		reports = append(reports, r)
+		return c.publish(r, r.page(), r.problem())
+	})
+	return reports, err
 }
 
 // GenerateReplay makes the data sets that RunReplay would need.
 func GenerateReplay(ctx context.Context, c ReplayConfig) error {
 	c.Ways = nil
-	if err := c.Validate(); err != nil {
-		return fmt.Errorf("bench: %w", err)
-	}
-	found, err := c.servers()
-	if err != nil {
-		return fmt.Errorf("bench: %w", err)
-	}
-	for _, d := range found {
+	return c.each(ctx, c.Validate(), func(d server.Distribution) error {
 		ds, err := c.openDataset(ctx, d)
-		if err != nil {
-			return fmt.Errorf("bench: %w", err)
+		if err == nil {
+			c.logf("%s: %d transactions, %.0f MB in %d logs", ds.Spec.name(), ds.Committed, megabytes(ds.Bytes), len(ds.Logs))
 		}
-		c.logf("%s: %d transactions, %.0f MB in %d logs", ds.Spec.name(), ds.Committed, megabytes(ds.Bytes), len(ds.Logs))
-	}
-	return nil
+		return err
+	})
 }
 
 // servers finds the distributions of the configuration, in its order.

@@ -6,26 +6,17 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Report is the outcome of one comparison: one server, one data set, all ways.
 type Report struct {
-	SchemaVersion int               `json:"schema_version"` // 1
-	Benchmark     string            `json:"benchmark"`      // "replay"
-	Date          time.Time         `json:"date"`
-	Machine       Machine           `json:"machine"`
-	Server        string            `json:"server"`             // name and version
-	Lifeboat      string            `json:"lifeboat,omitempty"` // version
-	Workload      string            `json:"workload"`
-	Distribution  string            `json:"distribution"`
-	Tables        int               `json:"tables"`
-	TableSize     int               `json:"table_size"`
-	Transactions  uint64            `json:"transactions"`
-	LogBytes      int64             `json:"log_bytes"`
-	LogFiles      int               `json:"log_files"`
-	Settings      map[string]string `json:"settings"` // of every target's server
-	Ways          []Result          `json:"ways"`
+	Head
+	Workload     string            `json:"workload"`
+	Transactions uint64            `json:"transactions"`
+	LogBytes     int64             `json:"log_bytes"`
+	LogFiles     int               `json:"log_files"`
+	Settings     map[string]string `json:"settings"` // of every target's server
+	Ways         []Result          `json:"ways"`
 }
 
 // Result is what one way did.
@@ -45,25 +36,12 @@ type Result struct {
 	Error                 string   `json:"error,omitempty"`
 }
 
-// verdict is the result in a word, and in capitals where it is not as it
-// should be.
-func (r Result) verdict() string {
-	switch {
-	case r.Error != "":
-		return "FAILED"
-	case !r.Equal:
-		return "WRONG"
-	}
-	return "equal"
-}
+func (r Result) verdict() string { return verdict(r.Error, r.Equal) }
 
 func newReport(ds *dataset) Report {
 	return Report{
-		SchemaVersion: 1, Benchmark: "replay",
-		Date: time.Now().UTC().Truncate(time.Second), Machine: thisMachine(),
-		Server: ds.Spec.Distribution + " (" + ds.Spec.Version + ")", Distribution: ds.Spec.Distribution,
-		Workload: ds.Spec.Workload, Tables: ds.Spec.Tables, TableSize: ds.Spec.TableSize,
-		Transactions: ds.Committed, LogBytes: ds.Bytes, LogFiles: len(ds.Logs),
+		Head:     newHead("replay", ds.Spec.Distribution, ds.Spec.Version, ds.Spec.Tables, ds.Spec.TableSize),
+		Workload: ds.Spec.Workload, Transactions: ds.Committed, LogBytes: ds.Bytes, LogFiles: len(ds.Logs),
 	}
 }
 
@@ -95,12 +73,7 @@ func (r *Report) times(way string, result Result) float64 {
 func (r Report) problem() error {
 	var all []error
 	for _, w := range r.Ways {
-		switch w.verdict() {
-		case "FAILED":
-			all = append(all, fmt.Errorf("%s FAILED: %s", w.Way, w.Error))
-		case "WRONG":
-			all = append(all, fmt.Errorf("%s is WRONG: other contents than the source's in %s", w.Way, strings.Join(w.Different, ", ")))
-		}
+		all = append(all, problem(w.Way, w.Error, w.Equal, w.Different))
 	}
 	return errors.Join(all...)
 }
@@ -140,10 +113,7 @@ func (r Report) title() string {
 
 // about lists what one must know to repeat the run.
 func (r Report) about() []string {
-	lines := []string{"date: " + r.Date.Format(time.RFC3339), "machine: " + r.Machine.String()}
-	if r.Lifeboat != "" {
-		lines = append(lines, "lifeboat: "+r.Lifeboat)
-	}
+	lines := r.Head.about()
 	for _, w := range r.Ways {
 		lines = append(lines, "load average before "+w.Way+": "+w.Load)
 	}
@@ -157,7 +127,7 @@ func (r Report) about() []string {
 // page is the report for people.
 func (r Report) page() page {
 	p := page{title: r.title(), rows: [][]string{columns}, about: r.about(),
-		name: fmt.Sprintf("%s-%s-%s", r.Date.Format(time.DateOnly), r.Distribution, r.Workload)}
+		name: r.name(r.Workload)}
 	for _, w := range r.Ways {
 		p.rows = append(p.rows, w.cells())
 	}

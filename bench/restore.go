@@ -61,27 +61,18 @@ const (
 // RunRestore compares on every distribution, which must be a MariaDB: MySQL has
 // no tool of its own that would do it.
 func RunRestore(ctx context.Context, c RestoreConfig) (reports []RestoreReport, err error) {
-	if err := c.Validate(); err != nil {
-		return nil, fmt.Errorf("bench: %w", err)
-	}
-	found, err := c.servers()
-	if err != nil {
-		return nil, fmt.Errorf("bench: %w", err)
-	}
-	for _, d := range found {
+	err = c.each(ctx, c.Validate(), func(d server.Distribution) error {
 		if d.Flavor != server.MariaDB {
-			return reports, fmt.Errorf("bench: restore of %s: there is no tool of the vendor to compare with", d.Name)
+			return errors.New("restore: there is no tool of the vendor to compare with")
 		}
 		r, err := c.compareRestores(ctx, d)
 		if err != nil {
-			return reports, fmt.Errorf("bench: restore of %s: %w", d.Name, err)
+			return fmt.Errorf("restore: %w", err)
 		}
 		reports = append(reports, r)
-		if err := c.publish(r, r.page(), r.problem()); err != nil {
-			return reports, fmt.Errorf("bench: %w", err)
-		}
-	}
-	return reports, nil
+		return c.publish(r, r.page(), r.problem())
+	})
+	return reports, err
 }
 
 // vault is what is left of a source, in the cache: a backup by the vendor's tool
@@ -317,9 +308,9 @@ func (c RestoreConfig) compareRestores(ctx context.Context, d server.Distributio
 	if err != nil {
 		return r, err
 	}
-	r = RestoreReport{SchemaVersion: 1, Benchmark: "restore", Date: time.Now().UTC().Truncate(time.Second), Machine: thisMachine(),
-		Server: d.Name + " (" + d.Version + ")", Distribution: d.Name, Lifeboat: toolVersion(ctx, c.Lifeboat), Tables: c.Tables, TableSize: c.TableSize,
-		Transactions: c.Transactions, DataBytes: v.DataBytes, LogBytes: v.LogBytes, Stored: v.Stored, Backups: v.BackupTime}
+	r = RestoreReport{Head: newHead("restore", d.Name, d.Version, c.Tables, c.TableSize), Transactions: c.Transactions,
+		DataBytes: v.DataBytes, LogBytes: v.LogBytes, Stored: v.Stored, Backups: v.BackupTime}
+	r.Lifeboat = toolVersion(ctx, c.Lifeboat)
 	for _, way := range []string{restored, copyReplay, copyBack} {
 		run := &restoreRun{c: c, v: v, dist: d}
 		result, err := run.measure(ctx, way)

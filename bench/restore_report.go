@@ -4,26 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 )
 
 // RestoreReport compares whole restores of one database.
 type RestoreReport struct {
-	SchemaVersion int             `json:"schema_version"` // 1
-	Benchmark     string          `json:"benchmark"`      // "restore"
-	Date          time.Time       `json:"date"`
-	Machine       Machine         `json:"machine"`
-	Server        string          `json:"server"`
-	Distribution  string          `json:"distribution"`
-	Lifeboat      string          `json:"lifeboat"`
-	Tables        int             `json:"tables"`
-	TableSize     int             `json:"table_size"`
-	Transactions  int             `json:"transactions"` // behind the backup
-	DataBytes     int64           `json:"data_bytes"`   // of the source's data directory
-	LogBytes      int64           `json:"log_bytes"`
-	Stored        int64           `json:"stored_bytes"`   // of lifeboat's repository
-	Backups       [2]float64      `json:"backup_seconds"` // mariadb-backup's into files, lifeboat's into the repository
-	Ways          []RestoreResult `json:"ways"`
+	Head
+	Transactions int             `json:"transactions"` // behind the backup
+	DataBytes    int64           `json:"data_bytes"`   // of the source's data directory
+	LogBytes     int64           `json:"log_bytes"`
+	Stored       int64           `json:"stored_bytes"`   // of lifeboat's repository
+	Backups      [2]float64      `json:"backup_seconds"` // mariadb-backup's into files, lifeboat's into the repository
+	Ways         []RestoreResult `json:"ways"`
 }
 
 // RestoreResult is what one way did.
@@ -49,12 +40,7 @@ func (s RestoreStep) String() string { return fmt.Sprintf("%s %.1f s", s.Name, s
 func (r RestoreReport) problem() error {
 	var all []error
 	for _, w := range r.Ways {
-		switch {
-		case w.Error != "":
-			all = append(all, fmt.Errorf("%s FAILED: %s", w.Way, w.Error))
-		case !w.Equal:
-			all = append(all, fmt.Errorf("%s is WRONG: other contents than the source's in %s", w.Way, strings.Join(w.Different, ", ")))
-		}
+		all = append(all, problem(w.Way, w.Error, w.Equal, w.Different))
 	}
 	return errors.Join(all...)
 }
@@ -71,30 +57,22 @@ func (r RestoreReport) times(w RestoreResult) string {
 
 func (r RestoreReport) page() page {
 	p := page{
-		name: fmt.Sprintf("%s-%s-restore", r.Date.Format(time.DateOnly), r.Distribution),
+		name: r.name("restore"),
 		title: fmt.Sprintf("restore: %s, %.1f GB of data, %d transactions in %.0f MB of binary log",
 			r.Server, float64(r.DataBytes)/1e9, r.Transactions, megabytes(r.LogBytes)),
 		rows: [][]string{{"way", "seconds", "lifeboat is × as fast", "steps", "end state"}},
-		about: []string{
-			"date: " + r.Date.Format(time.RFC3339), "machine: " + r.Machine.String(), "lifeboat: " + r.Lifeboat,
+		about: append(r.about(),
 			fmt.Sprintf("sysbench: %d tables of %d rows, write_only behind the backup", r.Tables, r.TableSize),
 			fmt.Sprintf("backup: mariadb-backup %.1f s into files, lifeboat %.1f s into a repository of %.1f GB, log included", r.Backups[0], r.Backups[1], float64(r.Stored)/1e9),
 			"copy-back has its backup and its logs on the same disk, uncompressed; every way's input is read once before; the clock ends with a clean shutdown",
-		},
+		),
 	}
 	for _, w := range r.Ways {
-		state := "equal"
-		switch {
-		case w.Error != "":
-			state = "FAILED"
-		case !w.Equal:
-			state = "WRONG"
-		}
 		var steps []string
 		for _, s := range w.Steps {
 			steps = append(steps, s.String())
 		}
-		p.rows = append(p.rows, []string{w.Way, number(w.Seconds, 1), r.times(w), strings.Join(steps, ", "), state})
+		p.rows = append(p.rows, []string{w.Way, number(w.Seconds, 1), r.times(w), strings.Join(steps, ", "), verdict(w.Error, w.Equal)})
 		p.about = append(p.about, "load average before "+w.Way+": "+w.Load)
 	}
 	return p
