@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/lifeboat-db/lifeboat/internal/dbconn"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 )
 
@@ -24,31 +25,11 @@ func withDB(i *server.Instance, do func(*sql.DB) error) error {
 // record reads the only row of a result whose columns depend on the server's
 // version. Without a row it is empty.
 func record(ctx context.Context, db *sql.DB, query string) (map[string]string, error) {
-	rows, err := db.QueryContext(ctx, query)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", query, err)
-	}
-	defer func() { _ = rows.Close() }()
-	columns, err := rows.Columns()
-	if err != nil {
+	list, err := dbconn.Records(ctx, db, query)
+	if err != nil || len(list) == 0 {
 		return nil, err
 	}
-	if !rows.Next() {
-		return nil, rows.Err()
-	}
-	cells := make([]sql.NullString, len(columns))
-	targets := make([]any, len(columns))
-	for n := range cells {
-		targets[n] = &cells[n]
-	}
-	if err := rows.Scan(targets...); err != nil {
-		return nil, err
-	}
-	values := map[string]string{}
-	for n, c := range columns {
-		values[c] = cells[n].String
-	}
-	return values, nil
+	return list[0], nil
 }
 
 // position is the end of a server's binary log.
@@ -59,10 +40,11 @@ type position struct {
 }
 
 func readPosition(ctx context.Context, db *sql.DB, f server.Flavor) (p position, err error) {
-	status, err := record(ctx, db, "SHOW BINARY LOG STATUS")
-	if err != nil { // MariaDB, and MySQL before 8.2
-		status, err = record(ctx, db, "SHOW MASTER STATUS")
+	who, err := dbconn.Identify(ctx, db)
+	if err != nil {
+		return p, err
 	}
+	status, err := dbconn.LogStatus(ctx, db, who)
 	if err != nil {
 		return p, err
 	}

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -194,21 +195,19 @@ func replicasOf(ctx context.Context, q dbconn.Querier, who dbconn.Server) (list 
 	if !who.AtLeast(8, 4) {
 		question = "SHOW SLAVE HOSTS"
 	}
-	rows, err := q.QueryContext(ctx, question)
+	rows, err := dbconn.Records(ctx, q, question)
 	if Denied(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("archive: %s: %w", question, err)
+		return nil, fmt.Errorf("archive: %w", err)
 	}
-	err = eachRow(rows, func(said map[string]string) {
-		for _, name := range []string{"Replica_UUID", "Slave_UUID"} {
-			if said[name] != "" {
-				list = append(list, said[name])
-			}
+	for _, said := range rows {
+		if uuid := cmp.Or(said["Replica_UUID"], said["Slave_UUID"]); uuid != "" {
+			list = append(list, uuid)
 		}
-	})
-	return list, err
+	}
+	return list, nil
 }
 
 // Bounds of a proof: files of a log that are compared, and those that are looked

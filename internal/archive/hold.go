@@ -1,12 +1,12 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
@@ -379,44 +379,20 @@ func replication(ctx context.Context, q dbconn.Querier, who dbconn.Server) (list
 	case !who.AtLeast(8, 4):
 		question = "SHOW SLAVE STATUS" // its columns are Master_… up to 8.0.21, and here
 	}
-	rows, err := q.QueryContext(ctx, question)
+	rows, err := dbconn.Records(ctx, q, question)
 	if Denied(err) {
-		return nil, fault.New(fault.Storage, fmt.Errorf("archive: %s: %w", question, err), "the account needs REPLICATION CLIENT (MySQL) or SLAVE MONITOR (MariaDB)")
+		return nil, fault.New(fault.Storage, fmt.Errorf("archive: %w", err), "the account needs REPLICATION CLIENT (MySQL) or SLAVE MONITOR (MariaDB)")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("archive: %s: %w", question, err)
+		return nil, fmt.Errorf("archive: %w", err)
 	}
-	err = eachRow(rows, func(said map[string]string) {
-		c := channel{source: said["Master_UUID"], host: said["Master_Host"], file: said["Relay_Master_Log_File"]}
+	for _, said := range rows { // MySQL from 8.0.22 on has other names
+		c := channel{source: cmp.Or(said["Source_UUID"], said["Master_UUID"]), host: cmp.Or(said["Source_Host"], said["Master_Host"]),
+			file: cmp.Or(said["Relay_Source_Log_File"], said["Relay_Master_Log_File"])}
 		if id := said["Master_Server_Id"]; maria && id != "0" {
 			c.source = "mariadb-" + id
 		}
 		list = append(list, c)
-	})
-	return list, err
-}
-
-// eachRow gives rows of a SHOW statement as texts by their columns' names, those
-// of MySQL from 8.0.22 on as they were called before, and closes them.
-func eachRow(rows *sql.Rows, row func(said map[string]string)) (err error) {
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	columns, err := rows.Columns()
-	if err != nil {
-		return err
 	}
-	cells, into := make([]sql.NullString, len(columns)), make([]any, len(columns))
-	for i := range cells {
-		into[i] = &cells[i]
-	}
-	for rows.Next() {
-		if err := rows.Scan(into...); err != nil {
-			return err
-		}
-		said := map[string]string{}
-		for i, name := range columns {
-			said[strings.Replace(name, "Source_", "Master_", 1)] = cells[i].String
-		}
-		row(said)
-	}
-	return rows.Err()
+	return list, nil
 }

@@ -3,9 +3,8 @@ package archive
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
-	"slices"
+	"strconv"
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
@@ -51,35 +50,24 @@ func Ask(ctx context.Context, dsn string) (s Source, err error) {
 
 // files lists the log's files. The columns are more on some versions.
 func files(ctx context.Context, db *sql.DB) (list []sourceFile, err error) {
-	rows, err := db.QueryContext(ctx, "SHOW BINARY LOGS")
+	rows, err := dbconn.Records(ctx, db, "SHOW BINARY LOGS")
 	if err != nil {
 		if dbconn.Number(err) == errNoBinaryLogging {
 			return nil, nil
 		}
 		return nil, fmt.Errorf("archive: list binary logs: %w", err)
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	columns, err := rows.Columns()
-	if err != nil {
-		return nil, err
-	}
-	encrypted := slices.Index(columns, "Encrypted")
-	for rows.Next() {
-		var f sourceFile
-		into := make([]any, len(columns))
-		for i := range into {
-			into[i] = new(sql.RawBytes)
+	for _, said := range rows {
+		f := sourceFile{Name: said["Log_name"]}
+		if f.Size, err = strconv.ParseInt(said["File_size"], 10, 64); err != nil {
+			return nil, fmt.Errorf("archive: size of %s: %w", f.Name, err)
 		}
-		into[0], into[1] = &f.Name, &f.Size
-		if err := rows.Scan(into...); err != nil {
-			return nil, err
-		}
-		if encrypted >= 0 && string(*into[encrypted].(*sql.RawBytes)) == "Yes" {
+		if said["Encrypted"] == "Yes" {
 			f.Size -= encryptionHeader
 		}
 		list = append(list, f)
 	}
-	return list, rows.Err()
+	return list, nil
 }
 
 // encryptionHeader is what a file of MySQL has before its first byte if it is

@@ -5,12 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
-	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/stream"
 )
 
@@ -77,25 +77,16 @@ const answerTime = 10 * time.Second
 func logEnd(ctx context.Context, db *sql.DB, who dbconn.Server) (at binlog.Position, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	question := "SHOW MASTER STATUS"
-	if who.Flavor == gtid.MySQL && who.AtLeast(8, 2) {
-		question = "SHOW BINARY LOG STATUS"
-	}
-	rows, err := db.QueryContext(ctx, question)
+	said, err := dbconn.LogStatus(ctx, db, who)
 	if err != nil {
 		return at, fmt.Errorf("archive: ask where the log ends: %w", err)
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	columns, err := rows.Columns()
-	if err != nil || !rows.Next() {
-		return at, errors.Join(err, rows.Err())
+	if said == nil {
+		return at, nil
 	}
-	into := make([]any, len(columns))
-	for i := range into {
-		into[i] = new(sql.RawBytes)
-	}
-	into[0], into[1] = &at.File, &at.Offset
-	return at, rows.Scan(into...)
+	at.File = said["File"]
+	at.Offset, err = strconv.ParseInt(said["Position"], 10, 64)
+	return at, err
 }
 
 // Denied reports whether a server has refused the account: its password or its

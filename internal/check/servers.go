@@ -3,7 +3,6 @@ package check
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/backup"
 	"github.com/lifeboat-db/lifeboat/internal/dbconn"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
-	"github.com/lifeboat-db/lifeboat/internal/gtid"
 )
 
 // serverFacts are what a server says of itself, and what it lets us do.
@@ -131,28 +129,11 @@ func variables(ctx context.Context, db *sql.DB) (map[string]string, error) {
 // filters reads what is in no variable. That the account may not ask is told
 // elsewhere.
 func filters(ctx context.Context, db *sql.DB, who dbconn.Server) string {
-	question := "SHOW MASTER STATUS"
-	if who.Flavor == gtid.MySQL && who.AtLeast(8, 2) {
-		question = "SHOW BINARY LOG STATUS"
-	}
-	rows, err := db.QueryContext(ctx, question)
+	said, err := dbconn.LogStatus(ctx, db, who)
 	if err != nil {
 		return ""
 	}
-	defer rows.Close()
-	columns, err := rows.Columns()
-	if err != nil || len(columns) < 4 || !rows.Next() {
-		return ""
-	}
-	into := make([]any, len(columns))
-	texts := make([]sql.RawBytes, len(columns))
-	for i := range into {
-		into[i] = &texts[i]
-	}
-	if errors.Join(rows.Scan(into...), rows.Err()) != nil {
-		return ""
-	}
-	switch do, ignore := string(texts[2]), string(texts[3]); {
+	switch do, ignore := said["Binlog_Do_DB"], said["Binlog_Ignore_DB"]; {
 	case do != "":
 		return "only changes of " + do + " (binlog_do_db)"
 	case ignore != "":

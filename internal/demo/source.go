@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"github.com/lifeboat-db/lifeboat/internal/dbconn"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/internal/units"
 )
@@ -88,17 +89,18 @@ func (d *demo) takeBackup(ctx context.Context) error {
 
 // read asks the server where its log ends.
 func (b *backup) read(ctx context.Context, db *sql.DB) error {
-	row, err := firstRow(ctx, db, "SHOW BINARY LOG STATUS")
-	if err != nil { // MariaDB, and MySQL before 8.2
-		row, err = firstRow(ctx, db, "SHOW MASTER STATUS")
-	}
+	who, err := dbconn.Identify(ctx, db)
 	if err != nil {
 		return fmt.Errorf("position of the binary log: %w", err)
 	}
-	if len(row) < 2 {
+	said, err := dbconn.LogStatus(ctx, db, who)
+	if err != nil {
+		return fmt.Errorf("position of the binary log: %w", err)
+	}
+	if said == nil {
 		return errors.New("position of the binary log: the server has none")
 	}
-	b.file, b.position = row[0], row[0]+":"+row[1]
+	b.file, b.position = said["File"], said["File"]+":"+said["Position"]
 	return nil
 }
 
@@ -168,33 +170,6 @@ func withDB(i *server.Instance, database string, do func(*sql.DB) error) error {
 	}
 	db := sql.OpenDB(connector)
 	return errors.Join(do(db), db.Close())
-}
-
-// firstRow reads a result whose columns depend on the server's version.
-// Without a row it is empty.
-func firstRow(ctx context.Context, db *sql.DB, query string) ([]string, error) {
-	rows, err := db.QueryContext(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
-	columns, err := rows.Columns()
-	if err != nil || !rows.Next() {
-		return nil, errors.Join(err, rows.Err())
-	}
-	cells := make([]sql.NullString, len(columns))
-	targets := make([]any, len(columns))
-	for n := range cells {
-		targets[n] = &cells[n]
-	}
-	if err := rows.Scan(targets...); err != nil {
-		return nil, err
-	}
-	values := make([]string, len(cells))
-	for n, c := range cells {
-		values[n] = c.String
-	}
-	return values, rows.Err()
 }
 
 func copyFile(from, to string) (int64, error) {
