@@ -57,7 +57,7 @@ func (w *world) exec(statements ...string) {
 }
 
 func (w *world) options() archive.Options {
-	return archive.Options{Set: "s", DSN: w.i.DSN(""), Repository: w.repo, Flush: 20 * time.Millisecond, MaxWait: 100 * time.Millisecond,
+	return archive.Options{Set: "s", Server: archive.Server{DSN: w.i.DSN("")}, Repository: w.repo, Flush: 20 * time.Millisecond, MaxWait: 100 * time.Millisecond,
 		Listener: archive.Listener{Alarm: func(a archive.Alarm) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

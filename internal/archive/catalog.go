@@ -231,15 +231,15 @@ func summary(ctx context.Context, r *repository.Repository, name string, read fu
 // parseSummary reads a header's meta. A member that is not known may change what
 // the others mean.
 func parseSummary(meta []byte) (s Summary, err error) {
-	if err := json.Unmarshal(meta, &s); err != nil {
-		return s, fmt.Errorf("what it holds: %w: %w", err, repository.ErrDamaged)
-	}
 	dec := json.NewDecoder(bytes.NewReader(meta))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&s); err != nil {
+	if err = dec.Decode(&s); err == nil {
+		return s, nil
+	}
+	if json.Unmarshal(meta, new(Summary)) == nil {
 		return s, fault.New(fault.Storage, fmt.Errorf("written by a newer version: what it holds: %w", err), "use that version of lifeboat, or a later one")
 	}
-	return s, nil
+	return s, fmt.Errorf("what it holds: %w: %w", err, repository.ErrDamaged)
 }
 
 // join adds what a segment holds that goes on where f ends.

@@ -16,13 +16,9 @@ import (
 
 // Options of a Follower.
 type Options struct {
-	Set string
-	DSN string // of the server that is followed
-
-	Source func() (string, error) // see Server
-
+	Set        string
+	Server     // that is followed
 	Repository *repository.Repository
-	Admit      bool // the server belongs to the set, whatever can be shown
 
 	// Flush is how long a byte waits before it is stored. Zero: 1 s.
 	Flush time.Duration
@@ -191,8 +187,7 @@ type tornFile struct {
 func (e *tornFile) Unwrap() error { return e.error }
 
 func (f *follower) once(ctx context.Context) error {
-	server := Server{DSN: f.DSN, Source: f.Source}
-	dsn, err := server.dsn()
+	dsn, err := f.dsn()
 	if err != nil {
 		return err
 	}

@@ -214,7 +214,7 @@ func (r *runner) pair(ctx context.Context, s Server, place int, l Listener) erro
 	if repo == nil {
 		return nil
 	}
-	err := Follow(ctx, Options{Set: r.Set, DSN: s.DSN, Source: s.Source, Repository: repo, Admit: s.Admit, Flush: r.Flush, SegmentBytes: r.SegmentBytes,
+	err := Follow(ctx, Options{Set: r.Set, Server: s, Repository: repo, Flush: r.Flush, SegmentBytes: r.SegmentBytes,
 		MaxWait: r.MaxWait, Grace: r.Grace, Listener: l})
 	if err != nil {
 		return fmt.Errorf("server %s, repository %s: %w", s.Name, r.Places[place].Name, err)

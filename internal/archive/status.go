@@ -126,9 +126,12 @@ func lookPlace(ctx context.Context, set string, servers []Server, place Place) (
 		return nil, nil, err
 	}
 	for _, server := range servers {
-		short, cancel := context.WithTimeout(ctx, askTime)
-		err := Admit(short, Admission{Repository: r, Set: set, DSN: server.DSN, LookOnly: true})
-		cancel()
+		dsn, err := server.dsn()
+		if err == nil {
+			short, cancel := context.WithTimeout(ctx, askTime)
+			err = Admit(short, Admission{Repository: r, Set: set, DSN: dsn, LookOnly: true})
+			cancel()
+		}
 		if fault.ClassOf(err) == fault.Refused { // all else shows elsewhere
 			refused = append(refused, Refusal{Server: server.Name, Why: err.Error()})
 		}

@@ -174,7 +174,7 @@ func follow(t *testing.T, i *server.Instance, l repository.Location) (stop func(
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- archive.Follow(ctx, archive.Options{Set: "s", DSN: i.DSN(""), Repository: r, Flush: 20 * time.Millisecond, MaxWait: time.Second})
+		done <- archive.Follow(ctx, archive.Options{Set: "s", Server: archive.Server{DSN: i.DSN("")}, Repository: r, Flush: 20 * time.Millisecond, MaxWait: time.Second})
 	}()
 	return func() {
 		cancel()

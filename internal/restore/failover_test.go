@@ -77,7 +77,7 @@ func (p *pair) begin() {
 func (p *pair) archive(n *topology.Node) {
 	ctx, cancel := context.WithCancel(p.t.Context())
 	done := make(chan struct{})
-	o := archive.Options{Set: "s", DSN: n.DSN(""), Repository: p.repo, Flush: 20 * time.Millisecond, MaxWait: time.Second}
+	o := archive.Options{Set: "s", Server: archive.Server{DSN: n.DSN("")}, Repository: p.repo, Flush: 20 * time.Millisecond, MaxWait: time.Second}
 	go func() {
 		defer close(done)
 		_ = archive.Follow(ctx, o) // it ends with its server

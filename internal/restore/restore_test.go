@@ -55,7 +55,7 @@ func newWorldWith(t *testing.T, d server.Distribution, args ...string) *world {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- archive.Follow(ctx, archive.Options{Set: "s", DSN: w.i.DSN(""), Repository: w.repo, Flush: 20 * time.Millisecond, MaxWait: time.Second,
+		done <- archive.Follow(ctx, archive.Options{Set: "s", Server: archive.Server{DSN: w.i.DSN("")}, Repository: w.repo, Flush: 20 * time.Millisecond, MaxWait: time.Second,
 			Listener: archive.Listener{Waiting: func(err error, _ time.Duration) { t.Logf("not archiving: %v", err) }}})
 	}()
 	t.Cleanup(func() {

@@ -57,7 +57,7 @@ func (w *world) follow(dsn string) (stop func()) {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- archive.Follow(ctx, archive.Options{Set: "s", DSN: dsn, Repository: w.r, Flush: 20 * time.Millisecond, MaxWait: time.Second})
+		done <- archive.Follow(ctx, archive.Options{Set: "s", Server: archive.Server{DSN: dsn}, Repository: w.r, Flush: 20 * time.Millisecond, MaxWait: time.Second})
 	}()
 	return func() {
 		cancel()

@@ -144,7 +144,7 @@ func archiveAll(t *testing.T, r *repository.Repository, dsn string) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- archive.Follow(ctx, archive.Options{Set: "s", DSN: dsn, Repository: r, Flush: 20 * time.Millisecond})
+		done <- archive.Follow(ctx, archive.Options{Set: "s", Server: archive.Server{DSN: dsn}, Repository: r, Flush: 20 * time.Millisecond})
 	}()
 	for transactions := int64(0); transactions < 3; time.Sleep(50 * time.Millisecond) {
 		logs, err := archive.Load(t.Context(), r, "s")

@@ -137,7 +137,7 @@ type archiver struct {
 
 func (s *source) archiver(repo *repository.Repository) *archiver {
 	a := &archiver{}
-	a.Options = archive.Options{Set: "s", DSN: s.i.DSN(""), Repository: repo, Flush: 20 * time.Millisecond, MaxWait: 100 * time.Millisecond,
+	a.Options = archive.Options{Set: "s", Server: archive.Server{DSN: s.i.DSN("")}, Repository: repo, Flush: 20 * time.Millisecond, MaxWait: 100 * time.Millisecond,
 		Listener: archive.Listener{
 			Alarm: func(x archive.Alarm) { a.locked(func() { a.alarms = append(a.alarms, x) }) },
 			Waiting: func(err error, _ time.Duration) {
