@@ -338,10 +338,11 @@ func TestReset(t *testing.T) {
 		w.traffic(10, r)
 		stop = w.follow(w.options())
 		defer stop()
-		for len(w.log().Files) <= len(before.Files) || w.log().Files[len(w.log().Files)-1].File != w.last() {
-			time.Sleep(20 * time.Millisecond)
-		}
 		after := w.log()
+		for len(after.Files) <= len(before.Files) || after.Files[len(after.Files)-1].File != w.last() {
+			time.Sleep(20 * time.Millisecond)
+			after = w.log()
+		}
 		for i, f := range before.Files {
 			if after.Files[i].ID != f.ID || after.Files[i].End != f.End {
 				t.Errorf("file %d was %s.%s up to %d, and is %s.%s up to %d", i, f.File, f.ID, f.End, after.Files[i].File, after.Files[i].ID, after.Files[i].End)

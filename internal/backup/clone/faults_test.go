@@ -3,6 +3,7 @@ package clone_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-sql-driver/mysql"
 
 	"github.com/lifeboat-db/lifeboat/internal/backup/clone"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
@@ -233,12 +236,31 @@ func TestRefusals(t *testing.T) {
 		{"none any more", []string{"DROP TABLE d.outside"}, root, nil, 0},
 		{"no plugin", []string{"UNINSTALL PLUGIN clone"}, root, clone.ErrNoPlugin, fault.Refused},
 	} {
-		servertest.Exec(t, db, c.prepare...)
+		for _, statement := range c.prepare {
+			prepare(t, db, statement)
+		}
 		_, err := clone.Take(t.Context(), clone.Options{DSN: c.dsn}, io.Discard)
 		if !errors.Is(err, c.want) || (err == nil) != (c.want == nil) || err != nil && fault.ClassOf(err) != c.class {
 			t.Errorf("%s: %v, want %v of class %d", c.name, err, c.want, c.class)
 		}
 		t.Logf("%s: %v", c.name, err)
+	}
+}
+
+// prepare executes a statement, once the server has let go of the plugin: it does
+// so when the sessions of clones that have ended are gone, some time later.
+func prepare(t *testing.T, db *sql.DB, statement string) {
+	t.Helper()
+	for {
+		_, err := db.ExecContext(t.Context(), statement)
+		if err == nil {
+			return
+		}
+		var e *mysql.MySQLError
+		if !errors.As(err, &e) || e.Number != 1883 { // ER_PLUGIN_CANNOT_BE_UNINSTALLED
+			t.Fatalf("%v\n\t%s", err, statement)
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 
