@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -129,8 +128,7 @@ var errLine = errors.New("damaged")
 
 func parseLine(line []byte) (r record, err error) {
 	sum, text, ok := bytes.Cut(line, []byte(" "))
-	want, err := strconv.ParseUint(string(sum), 16, 32)
-	if !ok || err != nil || len(sum) != 8 || uint32(want) != crc32.Checksum(text, castagnoli) {
+	if !ok || string(sum) != checksum(text) {
 		return r, errLine
 	}
 	if err := json.Unmarshal(text, &r); err != nil {
@@ -140,6 +138,9 @@ func parseLine(line []byte) (r record, err error) {
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// checksum is written in one way: a digit in upper case is a changed byte, too.
+func checksum(text []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(text, castagnoli)) }
 
 func (s *state) fits(r record) error {
 	switch {
@@ -232,7 +233,7 @@ func (r record) line() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fmt.Appendf(nil, "%08x %s\n", crc32.Checksum(text, castagnoli), text), nil
+	return fmt.Appendf(nil, "%s %s\n", checksum(text), text), nil
 }
 
 // add remembers an object that was found whole.
