@@ -25,20 +25,25 @@ import (
 // how fast an archive catches up.
 type ArchiveConfig struct {
 	Common
-	Rounds  int    // runs of each way, in turn
-	Seconds int    // of a run
-	Behind  int    // seconds of writes that are then caught up with
-	Place   string // directory for what is archived; it should not be on the source's disk
+	Rounds  int // turns of each way
+	Settle  int // most seconds in which an archiver catches up with what came in the others' turns; they do not count
+	Seconds int // of a turn that count
+	Behind  int // seconds of writes that are then caught up with
+	// Together: all processes share all processors. Else the source has one for
+	// itself, and workload and archivers another one, as if each were on a
+	// machine of its own.
+	Together bool
+	Place    string // directory for what is archived; it should not be on the source's disk
 }
 
 // DefaultArchive is the published measurement.
 func DefaultArchive() ArchiveConfig {
-	return ArchiveConfig{Common: defaults(), Rounds: 7, Seconds: 20, Behind: 60, Place: "/dev/shm"}
+	return ArchiveConfig{Common: defaults(), Rounds: 40, Settle: 20, Seconds: 3, Behind: 60, Place: "/dev/shm"}
 }
 
 // QuickArchive shows that it runs at all.
 func QuickArchive() ArchiveConfig {
-	c := ArchiveConfig{Common: defaults(), Rounds: 1, Seconds: 2, Behind: 2, Place: os.TempDir()}
+	c := ArchiveConfig{Common: defaults(), Rounds: 1, Settle: 20, Seconds: 1, Behind: 2, Place: os.TempDir()}
 	c.TableSize, c.Results = 1000, ""
 	return c
 }
@@ -51,14 +56,13 @@ func (c ArchiveConfig) Validate() error {
 	if info, err := os.Stat(c.Place); err != nil || !info.IsDir() {
 		return fmt.Errorf("%s, where archives are to go, is no directory", c.Place)
 	}
-	if c.Rounds < 1 || c.Seconds < 1 || c.Behind < 1 {
-		return fmt.Errorf("out of range: %d rounds of %d s, %d s to catch up with", c.Rounds, c.Seconds, c.Behind)
+	if c.Rounds < 1 || c.Settle < 1 || c.Seconds < 1 || c.Behind < 1 {
+		return fmt.Errorf("out of range: %d rounds of %d + %d s, %d s to catch up with", c.Rounds, c.Settle, c.Seconds, c.Behind)
 	}
 	return nil
 }
 
-// The archivers that are compared. All of them read from the server on the same
-// machine, and take its processors.
+// The archivers that are compared.
 const (
 	nobody      = "none"
 	mysqlbinlog = "mysqlbinlog" // --raw --stop-never: no checks, no compression, no sync
@@ -92,6 +96,19 @@ type archiveRun struct {
 
 const archiveSet = "bench"
 
+// The processors that are used when not all of them are shared.
+const (
+	processorOfSource = 0
+	processorOfOthers = 1
+)
+
+func (run *archiveRun) pin(pid, processor int) error {
+	if run.c.Together {
+		return nil
+	}
+	return pin(pid, processor)
+}
+
 func (c ArchiveConfig) measure(ctx context.Context, d server.Distribution) (r ArchiveReport, err error) {
 	program, err := findSysbench(c.Cache)
 	if err != nil {
@@ -116,14 +133,26 @@ func (c ArchiveConfig) measure(ctx context.Context, d server.Distribution) (r Ar
 		return r, err
 	}
 	run.source, err = server.Start(ctx, d, server.Options{DataDir: filepath.Join(run.dir, "source"), SkipNetworking: true,
-		Args: sourceSettings(d.Flavor, filepath.Join(run.dir, "log", "binlog"), 1<<30)})
+		Args: append(sourceSettings(d.Flavor, filepath.Join(run.dir, "log", "binlog"), 1<<30), largeRedo(d.Flavor))})
 	if err != nil {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, run.source.Kill(), run.source.Stop(context.WithoutCancel(ctx))) }()
-	r = ArchiveReport{Head: newHead("archive", d.Name, d.Version, c.Tables, c.TableSize), Seconds: c.Seconds}
+	if err := run.pin(run.source.PID(), processorOfSource); err != nil {
+		return r, err
+	}
+	r = ArchiveReport{Head: newHead("archive", d.Name, d.Version, c.Tables, c.TableSize), Seconds: c.Seconds, Together: c.Together}
 	r.Lifeboat = toolVersion(ctx, c.Lifeboat)
 	return r, run.all(ctx, &r)
+}
+
+// largeRedo keeps a source from waiting for its checkpoints: by default it stands
+// still for seconds, now and then, whoever archives.
+func largeRedo(f server.Flavor) string {
+	if f == server.MariaDB {
+		return "--innodb-log-file-size=4G"
+	}
+	return "--innodb-redo-log-capacity=4G"
 }
 
 func (run *archiveRun) all(ctx context.Context, r *ArchiveReport) (err error) {
@@ -134,17 +163,8 @@ func (run *archiveRun) all(ctx context.Context, r *ArchiveReport) (err error) {
 	if run.repo, err = repository.Create(ctx, where, nil); err != nil {
 		return err
 	}
-	for round := range run.c.Rounds {
-		for n := range archivers {
-			way := archivers[(n+round)%len(archivers)] // none is always the first
-			p, err := run.pace(ctx, way)
-			if err != nil {
-				return fmt.Errorf("%s: %w", way, err)
-			}
-			p.Round = round
-			run.c.logf("\t%-11s %6.0f transactions/s, p95 %.1f ms, archiver's CPU %.2f s", way, p.Transactions, p.P95, p.Archiver.CPUSecond)
-			r.Paces = append(r.Paces, p)
-		}
+	if err := run.turns(ctx, r); err != nil {
+		return err
 	}
 	if r.CatchUp, err = run.catchUp(ctx); err != nil {
 		return fmt.Errorf("catch up: %w", err)
@@ -172,66 +192,14 @@ func (run *archiveRun) fill(ctx context.Context) error {
 	return execute(ctx, run.source, reset)
 }
 
-// pace measures the source under one archiver.
-func (run *archiveRun) pace(ctx context.Context, way string) (p Pace, err error) {
-	p.Way = way
-	t, err := run.start(ctx, way)
-	if err != nil {
-		return p, err
-	}
-	if t != nil {
-		defer func() { // of a run that has failed
-			if t != nil {
-				_ = t.cmd.Process.Kill()
-				_, _ = t.wait()
-			}
-		}()
-	}
-	if err := syncFileSystem(run.dir); err != nil {
-		return p, err
-	}
-	p.Load = loadAverage()
-	before := 0.0
-	if t != nil {
-		if before, err = cpuSeconds(t.cmd.Process.Pid); err != nil {
-			return p, err
-		}
-	}
-	if p.pace, err = run.sysbench.timed(ctx, run.source, findWorkload("write_only"), run.c.Seconds); err != nil || t == nil {
-		return p, err
-	}
-	after, err := cpuSeconds(t.cmd.Process.Pid)
-	if err != nil {
-		return p, err
-	}
-	done := t
-	t = nil
-	p.Archiver, err = run.stop(done, way)
-	p.Archiver.CPUSecond = after - before
-	return p, err
-}
-
-// start starts an archiver, and waits until it is up to date; nil: there is none.
-func (run *archiveRun) start(ctx context.Context, way string) (*tool, error) {
-	switch way {
-	case ours:
-		t, err := run.lifeboat(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return t, run.upToDate(ctx)
-	case mysqlbinlog:
-		return run.mysqlbinlog(ctx)
-	}
-	return nil, nil //nolint:nilnil // nobody archives
-}
-
 func (run *archiveRun) lifeboat(ctx context.Context) (*tool, error) {
 	cmd := exec.CommandContext(ctx, run.c.Lifeboat, "archive", "run", "--set="+archiveSet,
 		"--server1-dsn="+run.source.DSN(""), "--repo1-url="+filepath.Join(run.place, "repository"))
 	return run.launch(cmd, ours)
 }
 
+// mysqlbinlog starts one that writes files of the server's names into the
+// directory raw.
 func (run *archiveRun) mysqlbinlog(ctx context.Context) (*tool, error) {
 	program, err := run.source.Distribution().Tool("mysqlbinlog")
 	if err != nil {
@@ -248,8 +216,8 @@ func (run *archiveRun) mysqlbinlog(ctx context.Context) (*tool, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(run.place, "raw-*")
-	if err != nil {
+	dir := filepath.Join(run.place, "raw")
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
 	t, err := run.launch(exec.CommandContext(ctx, program, "--no-defaults", "--read-from-remote-server", "--user=root", "--socket="+run.source.Socket(),
@@ -277,7 +245,7 @@ func (run *archiveRun) launch(cmd *exec.Cmd, name string) (*tool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tools[0], nil
+	return tools[0], run.pin(cmd.Process.Pid, processorOfOthers)
 }
 
 // stop ends an archiver as its manual says.

@@ -9,11 +9,11 @@ import (
 
 func TestArchivePage(t *testing.T) {
 	r := ArchiveReport{Seconds: 10, Paces: []Pace{
-		{Way: nobody, pace: pace{100, 5}}, {Way: mysqlbinlog, pace: pace{99, 5}}, {Way: ours, pace: pace{98, 6}, Archiver: Use{Peak: 50e6, CPUSecond: 0.5}},
-		{Way: ours, Round: 1, pace: pace{300, 8}, Archiver: Use{Peak: 60e6, CPUSecond: 1.5}}, {Way: mysqlbinlog, Round: 1, pace: pace{198, 7}}, {Way: nobody, Round: 1, pace: pace{200, 7}},
-	}, CatchUp: CatchUp{Bytes: 30e6, WriteSeconds: 60, Seconds: 5}}
+		{Way: nobody, pace: pace{100, 5}}, {Way: mysqlbinlog, pace: pace{99, 5}}, {Way: ours, pace: pace{98, 6}, SourceCPU: 0.1, ArchiverCPU: 0.5},
+		{Way: ours, Round: 1, pace: pace{300, 8}, SourceCPU: 0.298, ArchiverCPU: 1.5}, {Way: mysqlbinlog, Round: 1, pace: pace{198, 7}}, {Way: nobody, Round: 1, pace: pace{200, 7}},
+	}, Peak: map[string]int64{ours: 60e6}, CatchUp: CatchUp{Bytes: 30e6, WriteSeconds: 60, Seconds: 5}}
 	text := r.page().Markdown()
-	for _, want := range []string{"| lifeboat | 199 | 124.0 % | 98.0 % | 150.0 % | 7.0 | 10.0 % | 60 |", "30 MB of log, written in 60.0 s, archived in 5.0 s: 12.0 times as fast as written"} {
+	for _, want := range []string{"| lifeboat | 199 | 132.7 % | 52.0 % | 7.0 | 100 | 10.0 % | 60 |", "30 MB of log, written in 60.0 s, archived in 5.0 s: 12.0 times as fast as written"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

@@ -147,12 +147,18 @@ func (s sysbench) timed(ctx context.Context, i *server.Instance, w workload, sec
 	return p, err
 }
 
-func (s sysbench) run(ctx context.Context, i *server.Instance, script, command string, options ...string) ([]byte, error) {
+// command is sysbench's, whose last option is the command's name.
+func (s sysbench) command(ctx context.Context, i *server.Instance, script, command string, options ...string) *exec.Cmd {
 	args := append([]string{script, "--db-driver=mysql",
 		"--mysql-socket=" + i.Socket(), "--mysql-user=root", "--mysql-db=" + schemaName,
 		"--tables=" + strconv.Itoa(s.tables), "--table-size=" + strconv.Itoa(s.tableSize)}, options...)
 	cmd := exec.CommandContext(ctx, s.program, append(args, command)...)
 	cmd.Env = append(cmd.Environ(), s.plugins()...)
+	return cmd
+}
+
+func (s sysbench) run(ctx context.Context, i *server.Instance, script, command string, options ...string) ([]byte, error) {
+	cmd := s.command(ctx, i, script, command, options...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("sysbench %s %s: %w\n%s", script, command, err, lastLines(out, 15))

@@ -33,8 +33,7 @@ type builder struct {
 	base     int64    // Boundary before data
 	whole    Summary  // of the file, from its beginning or from what had been archived
 	ids, all gtid.Set // of pending, of whole
-	prefix   prefix   // of all bytes up to whole.End
-	earlier  prefix   // of those before data
+	prefix   prefix   // of all bytes before data
 	inFile   bool
 	before   *Summary // the file that ended before it, if that is known
 	apart    string   // why this one does not go on from there
@@ -53,7 +52,6 @@ type resume struct {
 // begin enters a file.
 func (b *builder) begin(file string, offset int64, from resume) error {
 	*b = builder{server: b.server, inFile: true, skip: offset, base: offset, before: b.before, prefix: prefix{known: offset == firstOffset}}
-	b.earlier = b.prefix
 	b.pending = Summary{Server: b.server, File: file, Start: offset, End: offset, Boundary: offset}
 	b.whole = b.pending
 	if from.at.File == file && from.at.Offset == offset && from.before != nil {
@@ -63,7 +61,6 @@ func (b *builder) begin(file string, offset int64, from resume) error {
 		b.skip, b.whole = from.skip, from.whole
 		b.pending.Start, b.pending.End = from.skip, from.skip
 		b.prefix = parsePrefix(from.whole.Prefix)
-		b.earlier = b.prefix
 		all, err := gtid.ParseNamed(from.whole.Flavor, from.whole.GTIDs)
 		if err != nil {
 			return fmt.Errorf("archive: what is archived of %s: %w", file, err)
@@ -95,7 +92,6 @@ func (b *builder) add(p stream.Piece) error {
 	if fresh {
 		raw := p.Raw[max(0, b.skip-ev.Offset):]
 		b.data = append(b.data, raw...)
-		b.prefix.add(raw)
 		b.pending.End, b.whole.End = ev.End, ev.End
 	}
 	if ended && fresh {
@@ -175,20 +171,22 @@ func (b *builder) cut() (out []batch) {
 		return nil
 	}
 	all := b.pending
-	all.GTIDs, all.Prefix = b.ids.String(), b.prefix.String()
+	all.GTIDs = b.ids.String()
 	for len(b.data) > maxSegment {
 		part := Summary{Server: all.Server, File: all.File, ID: all.ID, Flavor: all.Flavor, Version: all.Version, Begun: all.Begun,
 			Start: all.Start, End: all.Start + maxSegment, Boundary: b.base, Previous: all.Previous}
-		b.earlier.add(b.data[:maxSegment])
-		part.Prefix = b.earlier.String()
+		b.prefix.add(b.data[:maxSegment])
+		part.Prefix = b.prefix.String()
 		out = append(out, batch{Summary: part, data: b.data[:maxSegment:maxSegment]})
 		all.Start, all.Previous, b.data = part.End, nil, b.data[maxSegment:]
 	}
+	b.prefix.add(b.data)
+	all.Prefix = b.prefix.String()
 	out = append(out, batch{Summary: all, data: b.data})
 	b.base = all.Boundary
 	b.pending = Summary{Server: all.Server, File: all.File, ID: all.ID, Flavor: all.Flavor, Version: all.Version, Begun: all.Begun,
 		Start: all.End, End: all.End, Boundary: all.Boundary}
-	b.data, b.ids, b.earlier = nil, gtid.Set{}, b.prefix
+	b.data, b.ids = nil, gtid.Set{}
 	return out
 }
 

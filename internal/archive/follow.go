@@ -36,6 +36,8 @@ type Options struct {
 	Now func() time.Time
 
 	Listener Listener
+
+	edge *edge // of the server's log; nil: not known
 }
 
 // Listener hears what happens, one call at a time for each follower. Any of its
@@ -266,7 +268,7 @@ func (f *follower) follow(asked context.Context, from resume) error {
 		_ = s.Close()
 	})
 	clock.Go(func() { f.clock(ctx, storing) })
-	err = f.receive(storing, s, from)
+	err = f.receive(ctx, storing, s, from)
 	cancel(err)
 	clock.Wait() // nobody else fills the channel now
 	f.finish(storing)
@@ -323,9 +325,10 @@ func (f *follower) alarm(at, why string) {
 }
 
 // receive fills the builder until the stream ends.
-func (f *follower) receive(storing context.Context, s *stream.Stream, from resume) error {
+func (f *follower) receive(ctx, storing context.Context, s *stream.Stream, from resume) error {
 	f.builder.server = f.server
 	for storing.Err() == nil {
+		f.edge.await(ctx, s.At())
 		p, err := s.Next()
 		if errors.Is(err, stream.ErrTorn) {
 			return &tornFile{s.At(), err}

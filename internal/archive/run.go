@@ -72,11 +72,13 @@ type RunOptions struct {
 	HoldEvery time.Duration
 
 	// Watch is how often each server is asked where its log ends, for
-	// Listener.ServerAt. Zero: a second.
+	// Listener.ServerAt, and so that commits gather between two answers: so long
+	// ago the last ones may have been that a source which is lost for good takes
+	// with it. Zero: 200 ms.
 	Watch time.Duration
 }
 
-const defaultWatch = time.Second
+const defaultWatch = 200 * time.Millisecond
 
 // Run archives every server into every place until the context ends. None
 // waits for another: what does not answer is tried again, for ever. Only if no
@@ -191,14 +193,16 @@ func (r *runner) judgeAccounts(ctx context.Context) error {
 func (r *runner) server(ctx context.Context, i int) {
 	s := r.Servers[i]
 	listeners := make([]Listener, len(r.Places))
+	end := newEdge(r.Watch, idle)
 	for k, p := range r.Places {
 		listeners[k] = r.Listen(s.Name, p.Name)
-		r.all.Go(func() { r.errs[i*len(r.Places)+k] = r.pair(ctx, s, k, listeners[k]) })
+		r.all.Go(func() { r.errs[i*len(r.Places)+k] = r.pair(ctx, s, k, listeners[k], end) })
 	}
 	k := &keeper{runner: r, number: i, server: s}
 	r.all.Go(func() { k.run(ctx) })
 	r.all.Go(func() {
 		watch(ctx, s.dsn, r.Watch, func(at binlog.Position) {
+			end.tell(at, time.Now())
 			for _, l := range listeners {
 				if l.ServerAt != nil {
 					l.ServerAt(at)
@@ -209,13 +213,13 @@ func (r *runner) server(ctx context.Context, i int) {
 }
 
 // pair archives one server into one place.
-func (r *runner) pair(ctx context.Context, s Server, place int, l Listener) error {
+func (r *runner) pair(ctx context.Context, s Server, place int, l Listener, end *edge) error {
 	repo := r.await(ctx, place, l)
 	if repo == nil {
 		return nil
 	}
 	err := Follow(ctx, Options{Set: r.Set, Server: s, Repository: repo, Flush: r.Flush, SegmentBytes: r.SegmentBytes,
-		MaxWait: r.MaxWait, Grace: r.Grace, Listener: l})
+		MaxWait: r.MaxWait, Grace: r.Grace, Listener: l, edge: end})
 	if err != nil {
 		return fmt.Errorf("server %s, repository %s: %w", s.Name, r.Places[place].Name, err)
 	}

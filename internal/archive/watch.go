@@ -18,23 +18,25 @@ import (
 // one that stands still does not say so itself. A server that does not answer
 // is the followers' to tell.
 func watch(ctx context.Context, source func() (string, error), every time.Duration, tell func(binlog.Position)) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
 	for ctx.Err() == nil {
 		if dsn, err := source(); err == nil {
-			_ = watchOnce(ctx, dsn, tick.C, tell)
+			_ = watchOnce(ctx, dsn, every, tell)
 		}
 		select {
 		case <-ctx.Done():
-		case <-tick.C:
+		case <-time.After(max(every, again)):
 		}
 	}
 }
 
+// again is how long a server that does not answer is left alone.
+const again = time.Second
+
 // watchOnce asks over one connection.
-func watchOnce(ctx context.Context, dsn string, tick <-chan time.Time, tell func(binlog.Position)) error {
+func watchOnce(ctx context.Context, dsn string, every time.Duration, tell func(binlog.Position)) error {
 	return withServer(ctx, dsn, func(db *sql.DB, who dbconn.Server) error {
 		for {
+			asked := time.Now()
 			end, err := logEnd(ctx, db, who)
 			if err != nil {
 				return err
@@ -43,11 +45,16 @@ func watchOnce(ctx context.Context, dsn string, tick <-chan time.Time, tell func
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-tick:
+			case <-time.After(max(every-time.Since(asked), asking*time.Since(asked))):
 			}
 		}
 	})
 }
+
+// asking bounds what it takes of the server: after an answer nothing is asked for
+// so many times as long as it took. (MySQL writes out all its GTIDs for it, under
+// a lock that commits wait for: sql/rpl_source.cc, show_binary_log_status.)
+const asking = 50
 
 // withServer connects and asks who the server is.
 func withServer(ctx context.Context, dsn string, do func(*sql.DB, dbconn.Server) error) (err error) {

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -21,10 +20,10 @@ import (
 // wire is a connection that speaks the replication protocol. Login and
 // encryption are go-mysql's, the rest is ours.
 type wire struct {
-	conn   *client.Conn
-	gather *gatherer   // reads for conn
-	stop   func() bool // of the context's watch
-	packet bytes.Buffer
+	conn    *client.Conn
+	gather  *gatherer   // reads for conn
+	stop    func() bool // of the context's watch
+	packets             // the answer to the dump command
 }
 
 func connect(ctx context.Context, o Options) (*wire, error) {
@@ -126,20 +125,16 @@ func (w *wire) request(from binlog.Position, id uint32, maria bool) error {
 	b = binary.LittleEndian.AppendUint16(b, flags)
 	b = binary.LittleEndian.AppendUint32(b, id)
 	w.gather.pause = pause
+	w.packets = newPackets(w.gather) // conn has read all that was sent before
 	return classify(w.conn.WritePacket(append(b, from.File...)))
 }
 
 // event returns the next event; its bytes are valid until the next call.
 func (w *wire) event() ([]byte, error) {
-	const keep = 4 << 20 // a buffer that one huge event has made is not kept
-	if w.packet.Cap() > keep {
-		w.packet = bytes.Buffer{}
+	data, err := w.next()
+	if err != nil {
+		return nil, err
 	}
-	w.packet.Reset()
-	if err := w.conn.ReadPacketTo(&w.packet); err != nil {
-		return nil, classify(err)
-	}
-	data := w.packet.Bytes()
 	switch {
 	case len(data) == 0:
 		return nil, fmt.Errorf("%w: an empty packet", binlog.ErrCorrupt)

@@ -90,8 +90,10 @@ func parseReplay(fs *flag.FlagSet, args []string) (c bench.ReplayConfig, generat
 
 func archive(fs *flag.FlagSet, args []string) (func(context.Context) error, error) {
 	c := bench.DefaultArchive()
-	fs.IntVar(&c.Rounds, "rounds", c.Rounds, "runs of each archiver, in turn")
-	fs.IntVar(&c.Seconds, "seconds", c.Seconds, "length of a run")
+	fs.IntVar(&c.Rounds, "rounds", c.Rounds, "turns of each archiver")
+	fs.IntVar(&c.Settle, "settle", c.Settle, "most seconds of a turn in which the archiver catches up; they do not count")
+	fs.IntVar(&c.Seconds, "seconds", c.Seconds, "seconds of a turn that count")
+	fs.BoolVar(&c.Together, "together", false, "all processes share all processors")
 	fs.StringVar(&c.Place, "place", c.Place, "directory for what is archived, not on the source's disk")
 	fs.IntVar(&c.Behind, "behind", c.Behind, "seconds of writes to catch up with")
 	common(fs, &c.Common)
