@@ -33,7 +33,6 @@ demo: build ## show a recovery on a private server (DEMO_ARGS="--flavor mysql")
 	scripts/servers $(DEMO_SERVER)
 	bin/lifeboat demo $(DEMO_ARGS)
 
-# Three packages at a time: each may have several servers running.
 .PHONY: etcd
 etcd: ## install the etcd that tests of the guard run against
 	scripts/etcd
@@ -46,6 +45,7 @@ versitygw: ## install the S3 server that tests of repositories run against
 chromium: ## install the browser in which long tests look at reports (root, Debian)
 	scripts/chromium
 
+# Three packages at a time: each may have several servers running.
 .PHONY: test
 test: servers etcd versitygw ## run all tests
 	go test -p 3 -timeout 30m ./...

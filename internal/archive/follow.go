@@ -327,8 +327,9 @@ func (f *follower) alarm(at, why string) {
 // receive fills the builder until the stream ends.
 func (f *follower) receive(ctx, storing context.Context, s *stream.Stream, from resume) error {
 	f.builder.server = f.server
+	shore := shore{edge: f.edge}
 	for storing.Err() == nil {
-		f.edge.await(ctx, s.At())
+		shore.await(ctx, s.At())
 		p, err := s.Next()
 		if errors.Is(err, stream.ErrTorn) {
 			return &tornFile{s.At(), err}

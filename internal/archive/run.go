@@ -201,8 +201,8 @@ func (r *runner) server(ctx context.Context, i int) {
 	k := &keeper{runner: r, number: i, server: s}
 	r.all.Go(func() { k.run(ctx) })
 	r.all.Go(func() {
-		watch(ctx, s.dsn, r.Watch, func(at binlog.Position) {
-			end.tell(at, time.Now())
+		watch(ctx, s.dsn, r.Watch, func(at binlog.Position, asked time.Time) {
+			end.tell(at, asked)
 			for _, l := range listeners {
 				if l.ServerAt != nil {
 					l.ServerAt(at)

@@ -17,7 +17,7 @@ import (
 // watch asks a server again and again where its log ends, beside the streams:
 // one that stands still does not say so itself. A server that does not answer
 // is the followers' to tell.
-func watch(ctx context.Context, source func() (string, error), every time.Duration, tell func(binlog.Position)) {
+func watch(ctx context.Context, source func() (string, error), every time.Duration, tell func(at binlog.Position, asked time.Time)) {
 	for ctx.Err() == nil {
 		if dsn, err := source(); err == nil {
 			_ = watchOnce(ctx, dsn, every, tell)
@@ -33,7 +33,7 @@ func watch(ctx context.Context, source func() (string, error), every time.Durati
 const again = time.Second
 
 // watchOnce asks over one connection.
-func watchOnce(ctx context.Context, dsn string, every time.Duration, tell func(binlog.Position)) error {
+func watchOnce(ctx context.Context, dsn string, every time.Duration, tell func(at binlog.Position, asked time.Time)) error {
 	return withServer(ctx, dsn, func(db *sql.DB, who dbconn.Server) error {
 		for {
 			asked := time.Now()
@@ -41,7 +41,7 @@ func watchOnce(ctx context.Context, dsn string, every time.Duration, tell func(b
 			if err != nil {
 				return err
 			}
-			tell(end)
+			tell(end, asked)
 			select {
 			case <-ctx.Done():
 				return nil

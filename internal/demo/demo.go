@@ -211,7 +211,7 @@ func verdict(rep *Report) error {
 
 // start starts a server on a data directory of the demo's.
 func (d *demo) start(ctx context.Context, dataDir string, args []string) (*server.Instance, error) {
-	i, err := server.Start(ctx, d.dist, server.Options{DataDir: d.path(dataDir), Args: args, SkipNetworking: true})
+	i, err := server.Start(ctx, d.dist, server.Options{DataDir: d.path(dataDir), Args: append([]string{"--innodb-buffer-pool-size=128M"}, args...), SkipNetworking: true})
 	if err != nil {
 		return nil, err
 	}

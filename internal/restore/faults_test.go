@@ -3,10 +3,12 @@ package restore_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/restore"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
+	"github.com/lifeboat-db/lifeboat/test/compare"
 )
 
 // prepared is a world with a backup and a log behind it.
@@ -152,8 +155,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestTwoAtOnce: a second restore into the same directory is told to wait, and
-// one to another moment is not mixed with an unfinished one.
+// TestTwoAtOnce: a second restore into the same directory is told to wait.
 func TestTwoAtOnce(t *testing.T) {
 	w := prepared(t, server.MariaDB, backup.MariaDBBackup)
 	dir := filepath.Join(t.TempDir(), "data")
@@ -172,9 +174,61 @@ func TestTwoAtOnce(t *testing.T) {
 	if fault.ClassOf(second) != fault.Busy {
 		t.Errorf("a second one: %v", second)
 	}
-	if _, err := restore.Run(t.Context(), w.options(dir, "2026-01-01T00:00:00Z")); fault.ClassOf(err) != fault.Usage || !strings.Contains(err.Error(), "unfinished") {
-		t.Errorf("to another moment: %v", err)
+}
+
+// TestAnotherStop: a restore that was interrupted at any step may be given
+// another stop. It comes to that one, or to none that was not asked for: what
+// lies behind a later stop already is refused.
+func TestAnotherStop(t *testing.T) {
+	w := newWorld(t, servertest.Of(t, server.MariaDB))
+	w.traffic(10, "before")
+	tooEarly := w.moment()
+	w.backup(backup.MariaDBBackup, backup.Options{})
+	stops := []string{}
+	wants := map[string]compare.State{}
+	for _, tag := range []string{"first", "second", "third"} {
+		w.traffic(20, tag)
+		stops = append(stops, w.moment())
+		wants[stops[len(stops)-1]] = state(t, w.i)
 	}
+	w.traffic(20, "last")
+	w.archived()
+	stops, wants[""] = append(stops, ""), state(t, w.i)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	reached, refused := 0, 0
+	for n, more := 1, true; more; n++ {
+		dir := filepath.Join(t.TempDir(), "data")
+		from, to := stops[r.IntN(len(stops))], stops[r.IntN(len(stops))]
+		name, err := w.interruptWith(w.options(dir, from), n)
+		if more = err != nil; !more {
+			break
+		}
+		if _, err := w.try(w.options(dir, tooEarly)); fault.ClassOf(err) != fault.Gap && fault.ClassOf(err) != fault.Usage {
+			t.Errorf("interrupted at %q, then up to before the backup: %v", name, err)
+		}
+		rep, err := w.try(w.options(dir, to))
+		switch {
+		case err == nil:
+			reached++
+			if !rep.Finished || !rep.Resumed {
+				t.Errorf("interrupted at %q, then %+v", name, rep)
+			}
+			w.same(dir, wants[to])
+		case fault.ClassOf(err) == fault.Gap || fault.ClassOf(err) == fault.Usage:
+			refused++
+			t.Logf("interrupted at %q on the way to %q, then to %q: %v", name, from, to, err)
+			w.restore(w.options(dir, from))
+			w.same(dir, wants[from])
+		default:
+			t.Errorf("interrupted at %q on the way to %q, then to %q: %v", name, from, to, err)
+		}
+	}
+	if reached == 0 {
+		t.Error("none was reached")
+	}
+	t.Logf("%d reached, %d refused", reached, refused)
 }
 
 // TestDamage: an object that is not what was written ends the restore, with its

@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -258,14 +259,18 @@ func (r *runner) open() (err error) {
 		r.rep.Forward = true
 		r.j.Base, r.j.Until, r.j.State, r.j.Skip, r.j.Replayed = *r.j.Reached, r.Until, Unpacked, r.Skip, nil
 		return nil
-	case r.j.Until != r.Until:
-		return fault.New(fault.Usage, fmt.Errorf("restore: an unfinished restore into %s goes to %q", r.w.target, r.j.Until),
-			"finish it by the same command, or remove the directory and "+r.w.dir)
+	case r.j.Until != r.Until && (r.j.State == Replayed || r.j.Inexact):
+		return fault.New(fault.Usage, fmt.Errorf("restore: an unfinished restore into %s goes to %s, and it is too late, or too early, to change that", r.w.target, stopText(r.j.Until)),
+			"finish it by the same command as before; then it can be moved forward")
 	}
-	r.j.Skip = r.Skip // whether it may be another one depends on how far the replay has come, which knows
+	// Whether another stop and other names may be given depends on how far the
+	// replay has come, which knows.
+	r.j.Until, r.j.Skip = r.Until, r.Skip
 	r.rep.Resumed = true
 	return nil
 }
+
+func stopText(until string) string { return cmp.Or(until, "the end of what is archived") }
 
 func (r *runner) checkInUse() error {
 	if r.j == nil || r.j.State == Done {

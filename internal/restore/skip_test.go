@@ -1,6 +1,7 @@
 package restore_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -82,11 +83,25 @@ func TestSkip(t *testing.T) {
 		w.same(dir, want)
 
 		// What was left out is known for good.
+		w.traffic(10, "in front of it")
+		want = state(t, w.i)
+		want.Tables["d.keep"] = keep
 		w.exec("CREATE TABLE IF NOT EXISTS d.keep (a INT PRIMARY KEY, b INT)")
 		w.archived()
-		if _, err := w.try(o); fault.ClassOf(err) != fault.Refused || !strings.Contains(err.Error(), "d.keep") {
+		_, err := w.try(o)
+		if fault.ClassOf(err) != fault.Refused || !strings.Contains(err.Error(), "d.keep") {
 			t.Errorf("the table made again: %v", err)
 		}
+		var told *fault.Error
+		if !errors.As(err, &told) || !strings.Contains(told.Hint, "--until ") {
+			t.Fatalf("no way out is named: %#v", err)
+		}
+		_, o.Until, _ = strings.Cut(told.Hint, "--until ") // it is one
+		if rep := w.restore(o); !rep.Resumed {
+			t.Errorf("in front of it: %+v", rep)
+		}
+		w.same(dir, want)
+		o.Until = ""
 		o.Skip += "," + w.executed()
 		if rep := w.restore(o); !rep.Resumed {
 			t.Errorf("%+v", rep)

@@ -173,7 +173,7 @@ func (i *Instance) prepareDataDir(ctx context.Context) (err error) {
 func defaults(d Distribution) []string {
 	args := []string{
 		"--no-defaults",
-		"--innodb-buffer-pool-size=128M",
+		"--innodb-buffer-pool-size=32M", // a larger one takes longer to set up than most tests need it
 		"--innodb-flush-log-at-trx-commit=2",
 		"--sync-binlog=0",
 		"--performance-schema=OFF",
