@@ -44,7 +44,7 @@ func (run *archiveRun) turns(ctx context.Context, r *ArchiveReport) (err error) 
 	}
 	for round := range run.c.Rounds {
 		for n := range archivers {
-			p := Pace{Way: archivers[(n+round)%len(archivers)], Round: round} // none is always the first
+			p := Pace{Way: archivers[(n+round)%len(archivers)], Round: round}
 			if err := run.turn(ctx, tools[p.Way], work, &p); err != nil {
 				return fmt.Errorf("%s: %w", p.Way, err)
 			}
