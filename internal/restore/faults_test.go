@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -213,7 +214,13 @@ func TestAnotherStop(t *testing.T) {
 		case err == nil:
 			reached++
 			if !rep.Finished || !rep.Resumed {
-				t.Errorf("interrupted at %q, then %+v", name, rep)
+				t.Errorf("interrupted at %q on the way to %q, then to %q: %+v", name, from, to, rep)
+			}
+			w.same(dir, wants[to])
+			for _, before := range append([]string{tooEarly}, stops[:slices.Index(stops, to)]...) { // there is no way back
+				if _, err := w.try(w.options(dir, before)); fault.ClassOf(err) != fault.Gap {
+					t.Errorf("it is at %q, then to %q: %v", to, before, err)
+				}
 			}
 			w.same(dir, wants[to])
 		case fault.ClassOf(err) == fault.Gap || fault.ClassOf(err) == fault.Usage:

@@ -96,6 +96,9 @@ func MakePlan(inv Inventory, req Request) (*Plan, error) {
 	p := &Plan{SchemaVersion: 1, Set: inv.Set, Repository: inv.Repository, Until: req.Until}
 	if req.Base != nil {
 		p.Base = *req.Base
+		if err := p.checkBase(stop); err != nil {
+			return nil, err
+		}
 		err := p.chooseLogs(inv.Logs, req, stop)
 		p.warnOfClocks(inv.Logs, stop)
 		return p, err
@@ -117,11 +120,25 @@ func MakePlan(inv Inventory, req Request) (*Plan, error) {
 	return nil, fault.New(fault.Gap, fmt.Errorf("restore: no backup leads there: %w", errors.Join(errs...)), "")
 }
 
+// checkBase refuses a stop that lies before what is there already: nothing takes
+// back what was committed. (Stops that are GTIDs or positions are compared with
+// the base where logs are chosen.)
+func (p *Plan) checkBase(stop replay.Stop) error {
+	if stop.Time.IsZero() || !stop.Time.Before(p.Base.At) {
+		return nil
+	}
+	return fault.New(fault.Gap, fmt.Errorf("restore: the target may hold what was committed up to %s, and %s lies before that", p.Base.At.UTC().Format(time.RFC3339Nano), stop),
+		"there is no way back: restore into another directory")
+}
+
+// wholeSecond is by how much a backup may have been finished after its Finished,
+// which has whole seconds.
+const wholeSecond = time.Second
+
 // usable are the backups from which the stop may be reached, the last first.
 func usable(all []backup.Manifest, id string, stop replay.Stop) (list []backup.Manifest, err error) {
 	for _, m := range all {
-		// Finished has whole seconds.
-		if id != "" && m.ID != id || !stop.Time.IsZero() && m.Finished.Add(time.Second).After(stop.Time) {
+		if id != "" && m.ID != id || !stop.Time.IsZero() && m.Finished.Add(wholeSecond).After(stop.Time) {
 			continue
 		}
 		list = append(list, m)

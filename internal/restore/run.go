@@ -259,14 +259,38 @@ func (r *runner) open() (err error) {
 		r.rep.Forward = true
 		r.j.Base, r.j.Until, r.j.State, r.j.Skip, r.j.Replayed = *r.j.Reached, r.Until, Unpacked, r.Skip, nil
 		return nil
-	case r.j.Until != r.Until && (r.j.State == Replayed || r.j.Inexact):
-		return fault.New(fault.Usage, fmt.Errorf("restore: an unfinished restore into %s goes to %s, and it is too late, or too early, to change that", r.w.target, stopText(r.j.Until)),
-			"finish it by the same command as before; then it can be moved forward")
 	}
-	// Whether another stop and other names may be given depends on how far the
-	// replay has come, which knows.
+	if err := r.anotherStop(); err != nil {
+		return err
+	}
+	// Whether other names may be given depends on how far the replay has come,
+	// which knows.
 	r.j.Until, r.j.Skip = r.Until, r.Skip
 	r.rep.Resumed = true
+	return nil
+}
+
+// anotherStop refuses another stop where nobody looks whether an unfinished
+// restore has come further. (A replay compares GTIDs and positions with how far
+// it has come, but has no time for what it has applied; and of a clone that has
+// not been started nobody knows what it holds.)
+func (r *runner) anotherStop() error {
+	old, errOld := replay.ParseStop(r.j.Until)
+	stop, err := replay.ParseStop(r.Until)
+	if err := errors.Join(errOld, err); err != nil {
+		return err
+	}
+	later := !old.Time.IsZero() && !stop.Time.Before(old.Time)
+	switch {
+	case r.j.Until == r.Until:
+		return nil
+	case r.j.State == Replayed || r.j.Inexact && r.j.State == Unpacked:
+		return fault.New(fault.Usage, fmt.Errorf("restore: an unfinished restore into %s goes to %s, and it is too late to change that", r.w.target, stopText(r.j.Until)),
+			"finish it by the same command as before; then it can be moved forward")
+	case r.j.Log != nil && !stop.Time.IsZero() && !later:
+		return fault.New(fault.Usage, fmt.Errorf("restore: an unfinished restore into %s goes to %s, and may have come further than to %s", r.w.target, stopText(r.j.Until), stop),
+			"name the stop as gtid:SET or FILE:POSITION: lifeboat inspect shows them; or restore into another directory")
+	}
 	return nil
 }
 
@@ -362,6 +386,7 @@ func (r *runner) bring() (err error) {
 	if r.j.State == Unpacking {
 		last := p.Backups[len(p.Backups)-1]
 		r.j.Base, r.j.Backups, r.j.Settings = p.Base, p.BackupIDs, last.Settings
+		r.j.Base.At = r.j.Base.At.Add(wholeSecond)
 		r.j.Inexact, r.j.Latest = last.Driver == backup.Clone, last.Until
 		if err := r.w.write(r.j); err != nil {
 			return err

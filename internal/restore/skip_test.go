@@ -83,6 +83,7 @@ func TestSkip(t *testing.T) {
 		w.same(dir, want)
 
 		// What was left out is known for good.
+		early := w.moment()
 		w.traffic(10, "in front of it")
 		want = state(t, w.i)
 		want.Tables["d.keep"] = keep
@@ -96,14 +97,18 @@ func TestSkip(t *testing.T) {
 		if !errors.As(err, &told) || !strings.Contains(told.Hint, "--until ") {
 			t.Fatalf("no way out is named: %#v", err)
 		}
+		o.Until = early
+		if _, err := w.try(o); fault.ClassOf(err) != fault.Usage || !strings.Contains(err.Error(), "come further") {
+			t.Errorf("up to a time, of which nobody knows whether it has gone by: %v", err)
+		}
 		_, o.Until, _ = strings.Cut(told.Hint, "--until ") // it is one
-		if rep := w.restore(o); !rep.Resumed {
+		if rep := w.restore(o); !rep.Resumed && !rep.Forward {
 			t.Errorf("in front of it: %+v", rep)
 		}
 		w.same(dir, want)
 		o.Until = ""
 		o.Skip += "," + w.executed()
-		if rep := w.restore(o); !rep.Resumed {
+		if rep := w.restore(o); !rep.Forward {
 			t.Errorf("%+v", rep)
 		}
 		w.same(dir, want)
