@@ -128,7 +128,7 @@ func (p *Plan) checkBase(stop replay.Stop) error {
 		return nil
 	}
 	return fault.New(fault.Gap, fmt.Errorf("restore: the target may hold what was committed up to %s, and %s lies before that", p.Base.At.UTC().Format(time.RFC3339Nano), stop),
-		"there is no way back: restore into another directory")
+		"there is no way back: restore into another directory; if a clock was set back, name the stop as gtid:SET or FILE:POSITION")
 }
 
 // wholeSecond is by how much a backup may have been finished after its Finished,
