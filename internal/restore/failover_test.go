@@ -191,12 +191,13 @@ func TestFailover(t *testing.T) {
 			p := newPair(t, servertest.Of(t, flavor))
 			refused := 0
 			for n := range rounds {
-				p.t = t
-				t.Logf("seed %d", n)
-				if p.round(rand.New(rand.NewPCG(uint64(n), 10))) {
-					refused++
-				}
-				if t.Failed() {
+				ok := t.Run(fmt.Sprint("seed ", n), func(t *testing.T) { // what it opens goes with it
+					p.t = t
+					if p.round(rand.New(rand.NewPCG(uint64(n), 10))) {
+						refused++
+					}
+				})
+				if !ok {
 					t.FailNow()
 				}
 			}
