@@ -74,11 +74,11 @@ type RunOptions struct {
 	// Watch is how often each server is asked where its log ends, for
 	// Listener.ServerAt, and so that commits gather between two answers: so long
 	// ago the last ones may have been that a source which is lost for good takes
-	// with it. Zero: 200 ms.
+	// with it. Zero: half of Flush, 200 ms at most.
 	Watch time.Duration
 }
 
-const defaultWatch = 200 * time.Millisecond
+const longestWatch = 200 * time.Millisecond
 
 // Run archives every server into every place until the context ends. None
 // waits for another: what does not answer is tried again, for ever. Only if no
@@ -88,7 +88,7 @@ func Run(asked context.Context, o RunOptions) error {
 	if len(o.Servers) == 0 || len(o.Places) == 0 {
 		return fault.Usagef("archive: there are %d servers and %d repositories: it takes one of each at least", len(o.Servers), len(o.Places))
 	}
-	o.Watch = cmp.Or(o.Watch, defaultWatch)
+	o.Watch = cmp.Or(o.Watch, min(longestWatch, cmp.Or(o.Flush, defaultFlush)/2))
 	o.MaxWait = cmp.Or(o.MaxWait, defaultMaxWait)
 	o.HoldEvery = cmp.Or(o.HoldEvery, holdEvery)
 	if o.Listen == nil {
