@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/archive"
+	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/repository"
 	"github.com/lifeboat-db/lifeboat/internal/repository/store"
 	"github.com/lifeboat-db/lifeboat/internal/server"
@@ -174,6 +175,10 @@ func (w *world) traffic(n int, r *rand.Rand) {
 	db := servertest.Open(w.t, w.i, "")
 	for range n {
 		switch r.IntN(12) {
+		case 2: // as if another server had written it, and it had been replicated
+			if w.i.Distribution().Flavor == server.MariaDB {
+				servertest.Exec(w.t, db, fmt.Sprintf("SET STATEMENT server_id=%d, gtid_domain_id=%d FOR INSERT INTO d.t (b) VALUES ('theirs')", 20+r.IntN(3), r.IntN(2)))
+			}
 		case 0:
 			servertest.Exec(w.t, db, "FLUSH BINARY LOGS")
 		case 1:
@@ -221,7 +226,14 @@ func (w *world) counted(d server.Distribution) {
 	w.t.Helper()
 	log := w.log()
 	last := log.Files[len(log.Files)-1]
-	if d.Flavor != server.MySQL {
+	if d.Flavor == server.MariaDB {
+		state, err := gtid.ParseStreams(servertest.Column(w.t, servertest.Open(w.t, w.i, ""), "SELECT @@GLOBAL.gtid_binlog_state")[0])
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if wrote, err := last.Wrote(); err != nil || wrote.String() != state.String() || len(state) < 2 {
+			w.t.Errorf("by the archive %s have been written, by the server %s: %v", wrote, state, err)
+		}
 		return
 	}
 	var executed string

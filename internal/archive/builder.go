@@ -34,6 +34,7 @@ type builder struct {
 	whole    Summary  // of the file, from its beginning or from what had been archived
 	ids, all gtid.Set // of pending, of whole
 	prefix   prefix   // of all bytes before data
+	streams  gtid.Streams
 	inFile   bool
 	before   *Summary // the file that ended before it, if that is known
 	apart    string   // why this one does not go on from there
@@ -66,6 +67,9 @@ func (b *builder) begin(file string, offset int64, from resume) error {
 			return fmt.Errorf("archive: what is archived of %s: %w", file, err)
 		}
 		b.all = all
+		if b.streams, err = from.whole.streams(); err != nil {
+			return fmt.Errorf("archive: what is archived of %s: %w", file, err)
+		}
 	}
 	return nil
 }
@@ -121,6 +125,9 @@ func (b *builder) control(ev binlog.Event) error {
 			return err
 		}
 		previous = gtid.ListToSet(list)
+		if b.pending.Start == firstOffset {
+			b.streams = gtid.StreamsOf(list)
+		}
 	case binlog.RotateEvent:
 		r, err := binlog.DecodeRotate(ev.Body)
 		b.pending.Next, b.whole.Next = r.Name, r.Name
@@ -160,6 +167,9 @@ func (b *builder) commit() error {
 			return fmt.Errorf("archive: %w", err)
 		}
 	}
+	if b.streams != nil {
+		b.streams.Add(b.tracker.Head.ID)
+	}
 	return nil
 }
 
@@ -171,7 +181,7 @@ func (b *builder) cut() (out []batch) {
 		return nil
 	}
 	all := b.pending
-	all.GTIDs = b.ids.String()
+	all.GTIDs, all.Streams = b.ids.String(), b.streams.String()
 	for len(b.data) > maxSegment {
 		part := Summary{Server: all.Server, File: all.File, ID: all.ID, Flavor: all.Flavor, Version: all.Version, Begun: all.Begun,
 			Start: all.Start, End: all.Start + maxSegment, Boundary: b.base, Previous: all.Previous}
@@ -201,7 +211,7 @@ func (b *builder) end(next string) []batch {
 		out = []batch{{Summary: b.pending}}
 	}
 	whole := b.whole
-	whole.Next, whole.GTIDs, whole.Prefix = next, b.all.String(), b.prefix.String()
+	whole.Next, whole.GTIDs, whole.Prefix, whole.Streams = next, b.all.String(), b.prefix.String(), b.streams.String()
 	last := &out[len(out)-1]
 	last.Next, last.whole = next, &whole
 	before := whole // who stores the other one notes when

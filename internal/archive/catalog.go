@@ -246,7 +246,7 @@ func parseSummary(meta []byte) (s Summary, err error) {
 func (f File) join(s Summary) (Summary, error) {
 	sum := f.Summary
 	sum.Flavor, sum.Version, sum.Begun, sum.Next = s.Flavor, s.Version, s.Begun, s.Next
-	sum.End, sum.Boundary, sum.Prefix = s.End, max(sum.Boundary, s.Boundary), s.Prefix
+	sum.End, sum.Boundary, sum.Prefix, sum.Streams = s.End, max(sum.Boundary, s.Boundary), s.Prefix, s.Streams
 	if s.Previous != nil {
 		sum.Previous = s.Previous
 	}

@@ -68,6 +68,11 @@ type Summary struct {
 	First        time.Time `json:"first_commit,omitzero"`
 	Last         time.Time `json:"last_commit,omitzero"`
 
+	// Streams is, of MariaDB, the gtid_binlog_state at End, as the file's GTID_LIST
+	// and the transactions behind it make it: who has written what, which Previous
+	// and GTIDs, being positions, do not say. Empty: not known, or nothing.
+	Streams string `json:"streams,omitempty"`
+
 	// Prefix is the CRC-64 (ECMA 182) of all bytes of the file from its first to
 	// End, as the server sent them, 16 hexadecimal digits; empty: not known. So
 	// each segment also says what those before it were, and no object can be

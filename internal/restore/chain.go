@@ -253,12 +253,12 @@ func parted(a, b chain) error {
 func (f *finder) chooseEnd(ends []chain) (chain, error) {
 	best := ends[0]
 	for _, c := range ends[1:] {
-		if !best.at.set.ContainsSet(c.at.set) && c.at.set.ContainsSet(best.at.set) {
+		if !f.covers(best, c) && f.covers(c, best) {
 			best = c
 		}
 	}
 	for _, c := range ends {
-		if !best.at.set.ContainsSet(c.at.set) {
+		if !f.covers(best, c) {
 			return chain{}, parted(best, c)
 		}
 	}
@@ -271,6 +271,11 @@ func (f *finder) chooseEnd(ends []chain) (chain, error) {
 		}
 	}
 	return best, nil
+}
+
+// covers reports whether a chain has what another one has.
+func (f *finder) covers(c, other chain) bool {
+	return c.at.set.ContainsSet(other.at.set) && f.wrote(c, other.runs[len(other.runs)-1])
 }
 
 // lag is by how much the archive of one server may be behind that of another, and
@@ -288,7 +293,34 @@ func (f *finder) tip(server string) run {
 
 // contains reports whether a chain has all of a run, by GTIDs.
 func (f *finder) contains(c chain, r run) bool {
-	return !r.reach.IsEmpty() && c.at.set.ContainsSet(r.reach) && f.oneHistory(c, r) == nil
+	return !r.reach.IsEmpty() && c.at.set.ContainsSet(r.reach) && f.wrote(c, r) && f.oneHistory(c, r) == nil
+}
+
+// wrote reports whether a chain has what each server has written, as far as a run
+// says who that was. Where MariaDB's servers have parted, the position of one
+// looks like a later one of the other. What is not known is not held against it.
+func (f *finder) wrote(c chain, r run) bool {
+	last := c.runs[len(c.runs)-1].wrote
+	if r.wrote == nil || last == nil || len(c.legs) == 0 {
+		return true
+	}
+	base := map[uint32]uint64{}
+	for _, id := range f.start.at.set.Heads() {
+		base[id.Domain] = id.Seq
+	}
+	for stream, seq := range r.wrote {
+		if last[stream] >= seq {
+			continue
+		}
+		// A server that was made of a backup does not know who wrote what before.
+		known := slices.ContainsFunc(c.runs, func(earlier run) bool { return earlier.wrote[stream] >= seq })
+		inBase := known && seq <= base[stream.Domain]
+		inLeg := slices.ContainsFunc(c.runs[len(f.start.runs):], func(leg run) bool { return leg.wrote[stream] >= seq })
+		if !inBase && !inLeg {
+			return false
+		}
+	}
+	return true
 }
 
 // has reports whether a chain has what the end of a server's log has.

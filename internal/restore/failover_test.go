@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ type pair struct {
 	a, b *topology.Node
 	id   map[*topology.Node]string // what the archive calls them
 	stop map[*topology.Node]func() // ends its archive
+	why  atomic.Value              // the last thing that an archive has said
 }
 
 func newPair(t *testing.T, d server.Distribution) *pair {
@@ -77,7 +79,11 @@ func (p *pair) begin() {
 func (p *pair) archive(n *topology.Node) {
 	ctx, cancel := context.WithCancel(p.t.Context())
 	done := make(chan struct{})
-	o := archive.Options{Set: "s", Server: archive.Server{DSN: n.DSN("")}, Repository: p.repo, Flush: 20 * time.Millisecond, MaxWait: time.Second}
+	o := archive.Options{Set: "s", Server: archive.Server{DSN: n.DSN("")}, Repository: p.repo, Flush: 20 * time.Millisecond, MaxWait: time.Second,
+		Listener: archive.Listener{
+			Waiting: func(err error, _ time.Duration) { p.why.Store(fmt.Sprint(n.ID, " waits: ", err)) },
+			Alarm:   func(a archive.Alarm) { p.why.Store(fmt.Sprint(n.ID, " alarm: ", a.Why)) },
+		}}
 	go func() {
 		defer close(done)
 		_ = archive.Follow(ctx, o) // it ends with its server
@@ -162,7 +168,7 @@ func (p *pair) archivedB() {
 	topology.Eventually(p.t, func() error {
 		l, err := archive.LoadServer(p.t.Context(), p.repo, "s", id)
 		if err == nil && (len(l.Files) == 0 || l.Files[len(l.Files)-1].File != last) {
-			err = errors.New("the replica is not archived up to its end")
+			err = fmt.Errorf("the replica is not archived up to %s: %+v; %v", last, l.Files, p.why.Load())
 		}
 		return err
 	})

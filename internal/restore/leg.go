@@ -31,10 +31,11 @@ type Leg struct {
 type run struct {
 	server  string
 	files   []archive.File
-	first   int      // number of the first one in its log
-	reach   gtid.Set // of all transactions up to its end; empty: the log has no GTIDs
-	gap     string   // behind it more is archived
-	history int      // runs of a server with the same number are of one history
+	first   int          // number of the first one in its log
+	reach   gtid.Set     // of all transactions up to its end; empty: the log has no GTIDs
+	wrote   gtid.Streams // of MariaDB, up to its end; nil: not known
+	gap     string       // behind it more is archived
+	history int          // runs of a server with the same number are of one history
 }
 
 // runs divides a log at its gaps. Behind a gap another history begins where a
@@ -48,6 +49,9 @@ func runs(l archive.Log) (list []run, err error) {
 		if r.reach, err = reachOf(files); err != nil {
 			return nil, fmt.Errorf("log of %s: %w", l.Server, err)
 		}
+		if r.wrote, err = wroteOf(files); err != nil {
+			return nil, fmt.Errorf("log of %s: %w", l.Server, err)
+		}
 		if len(list) > 0 {
 			before, ok := previous(files[0])
 			if had := list[len(list)-1].reach; !ok || had.IsEmpty() || !before.ContainsSet(had) {
@@ -58,6 +62,17 @@ func runs(l archive.Log) (list []run, err error) {
 		list, n = append(list, r), n+len(files)
 	}
 	return list, nil
+}
+
+// wroteOf are the streams at the end of files; of the last one the head may not be
+// archived.
+func wroteOf(files []archive.File) (gtid.Streams, error) {
+	for _, f := range slices.Backward(files) {
+		if f.Previous != nil {
+			return f.Wrote()
+		}
+	}
+	return nil, nil //nolint:nilnil // not known
 }
 
 // reachOf is what files reach. Of one that has just been begun the head may not
