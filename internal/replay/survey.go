@@ -43,6 +43,7 @@ type fileSurvey struct {
 	anonymous    bool      // there are transactions without a GTID
 	stopBefore   int64     // boundary before a stop that is none
 	lastStart    int64     // of the last transaction before the stop
+	lastEnd      int64     // likewise; without one, where the survey has begun
 	met          []gtid.ID // transactions that a MariaDB start by GTIDs names
 	passed       *gtid.ID  // the first one behind the stop that a start by GTIDs holds
 	rest         gtid.Set  // all of those
@@ -131,6 +132,7 @@ func (s *fileSurvey) escape() error {
 func surveyFile(ctx context.Context, set *binlog.Set, i int, offset int64, stop Stop, cut scope, limit int64, progress func(int64)) *fileSurvey {
 	f := set.Files[i]
 	s := &fileSurvey{file: f, names: cut.names, only: cut.only, made: made{}, stop: -1, end: max(offset, f.First), known: set.Heads[i].Previous.Clone()}
+	s.lastEnd = s.end
 	s.err = s.scan(ctx, offset, stop, limit, i == len(set.Files)-1, progress)
 	s.checkStopPosition(stop)
 	return s
@@ -231,7 +233,7 @@ func cutOffInTheMiddle(err error) error {
 func (s *fileSurvey) add(t *txn.Transaction, stop Stop) error {
 	if s.stop < 0 && stop.Before(t) {
 		s.stop = t.Start
-		s.stopExact = stop.Position.IsZero() || stop.Position.Offset >= s.end && stop.Position.Offset <= t.Start
+		s.stopExact = stop.Position.IsZero() || s.ended(stop.Position.Offset)
 		if !s.stopExact {
 			s.stop, s.stopBefore = s.end, s.lastStart
 		}
@@ -241,7 +243,7 @@ func (s *fileSurvey) add(t *txn.Transaction, stop Stop) error {
 		return s.seeBehind(t, stop) // behind the stop only integrity counts; nothing of it is replayed
 	}
 	s.lastStart, s.last = t.Start, t.Committed
-	s.end = t.End
+	s.end, s.lastEnd = t.End, t.End
 	s.transactions++
 	switch t.Kind {
 	case txn.DDL:
@@ -342,12 +344,19 @@ func (s *fileSurvey) seeTime(t *txn.Transaction) {
 	s.lastSeen = t.Committed
 }
 
-// checkStopPosition settles a stop that is a position in this file.
+// checkStopPosition settles a stop that is a position in this file, and not in
+// front of a transaction of it.
 func (s *fileSurvey) checkStopPosition(stop Stop) {
-	if stop.Position.File == s.file.Name && stop.Position.Offset == s.end {
-		s.stop, s.stopExact = s.end, true
-	}
-	if stop.Position.File == s.file.Name && s.stop < 0 && stop.Position.Offset < s.end {
-		s.stop, s.stopBefore = s.end, s.lastStart // inside the last transaction
+	at := stop.Position
+	switch {
+	case at.File != s.file.Name:
+	case at.Offset == s.lastEnd:
+		s.stop, s.stopExact = s.lastEnd, true
+	case s.stop < 0 && at.Offset <= s.end: // behind the last one stands what ends the file
+		s.stop, s.stopExact, s.stopBefore = s.end, s.ended(at.Offset), s.lastStart
 	}
 }
+
+// ended reports whether no transaction of the file that was seen so far goes on
+// behind an offset.
+func (s *fileSurvey) ended(offset int64) bool { return s.transactions == 0 || offset >= s.lastEnd }
