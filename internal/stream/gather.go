@@ -11,9 +11,12 @@ import (
 // would take the source's own processors. While much is coming it does not wait
 // at all. What it has not read lies in the kernel; if that is full the source's
 // dump thread waits, and no commit does.
+//
+// It lies below encryption: what comes out of that comes in pieces of 16 KiB,
+// which do not tell whether there is more.
 type gatherer struct {
 	net.Conn
-	silence time.Duration // after which the other side counts as dead
+	silence time.Duration // after which the other side counts as dead; 0: as the connection says
 	pause   time.Duration // 0: none
 
 	drained bool // the last read has taken all that was there
@@ -35,8 +38,10 @@ func (g *gatherer) Read(p []byte) (int, error) {
 		}
 		g.got = 0
 	}
-	if err := g.SetReadDeadline(time.Now().Add(g.silence)); err != nil {
-		return 0, err
+	if g.silence > 0 {
+		if err := g.SetReadDeadline(time.Now().Add(g.silence)); err != nil {
+			return 0, err
+		}
 	}
 	n, err := g.Conn.Read(p)
 	g.drained, g.got = n < len(p), g.got+n

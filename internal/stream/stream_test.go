@@ -288,3 +288,40 @@ func TestAfter(t *testing.T) {
 		}
 	})
 }
+
+// TestEncryptedIsNoSlower: over TLS, too, a log comes as fast as it is sent, and
+// not in pieces of what one read brings.
+func TestEncryptedIsNoSlower(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+		if d.Flavor != server.MySQL {
+			t.Skip("not all versions of MariaDB have a certificate of their own")
+		}
+		i := source(t, d)
+		db := servertest.Open(t, i, "")
+		servertest.Exec(t, db, "CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY AUTO_INCREMENT, b LONGBLOB) ENGINE=InnoDB")
+		const size = 16 << 20
+		for range 4 {
+			servertest.Exec(t, db, fmt.Sprintf("INSERT INTO d.t (b) VALUES (REPEAT('x', %d))", size/4))
+		}
+		paths, err := i.BinaryLogs(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := stream.Open(t.Context(), stream.Options{DSN: i.DSN("") + "?tls=skip-verify", From: binlog.Position{File: filepath.Base(paths[0]), Offset: 4}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = s.Close() }()
+		began := time.Now()
+		for got := 0; got < size; {
+			p, err := s.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got += len(p.Raw)
+		}
+		if took := time.Since(began); took > 4*time.Second {
+			t.Errorf("%d MiB took %v", size>>20, took)
+		}
+	})
+}

@@ -21,18 +21,21 @@ import (
 // encryption are go-mysql's, the rest is ours.
 type wire struct {
 	conn    *client.Conn
-	gather  *gatherer   // reads for conn
+	gather  *gatherer   // what conn reads from, below encryption
 	stop    func() bool // of the context's watch
 	packets             // the answer to the dump command
 }
 
 func connect(ctx context.Context, o Options) (*wire, error) {
-	conn, err := rawconn.Login(ctx, o.DSN, silence*o.Heartbeat)
+	w := &wire{}
+	conn, err := rawconn.Login(ctx, o.DSN, silence*o.Heartbeat, func(c net.Conn) net.Conn {
+		w.gather = &gatherer{Conn: c}
+		return w.gather
+	})
 	if err != nil {
 		return nil, classify(fmt.Errorf("connect: %w", err))
 	}
-	w := &wire{conn: conn, gather: &gatherer{Conn: conn.Conn.Conn, silence: silence * o.Heartbeat}}
-	conn.Conn.Conn = w.gather
+	w.conn, w.gather.silence = conn, silence*o.Heartbeat
 	w.stop = context.AfterFunc(ctx, func() { _ = hangUp(conn) })
 	return w, nil
 }
@@ -125,7 +128,7 @@ func (w *wire) request(from binlog.Position, id uint32, maria bool) error {
 	b = binary.LittleEndian.AppendUint16(b, flags)
 	b = binary.LittleEndian.AppendUint32(b, id)
 	w.gather.pause = pause
-	w.packets = newPackets(w.gather) // conn has read all that was sent before
+	w.packets = newPackets(w.conn.Conn.Conn) // conn has read all that was sent before
 	return classify(w.conn.WritePacket(append(b, from.File...)))
 }
 

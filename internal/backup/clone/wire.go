@@ -31,7 +31,7 @@ type wire struct {
 
 // connect logs in and leaves the ordinary protocol with COM_CLONE.
 func connect(ctx context.Context, o Options) (_ *wire, err error) {
-	conn, err := rawconn.Login(ctx, o.DSN, o.Silence)
+	conn, err := rawconn.Login(ctx, o.DSN, o.Silence, nil)
 	if err != nil {
 		return nil, classify(fmt.Errorf("connect: %w", err))
 	}

@@ -15,8 +15,9 @@ import (
 
 // Login connects and logs in as a data source name of the Go driver says.
 // Beside the time to connect, the server may take patience for it; the
-// connection has that as its deadline until another one is set.
-func Login(ctx context.Context, dsn string, patience time.Duration) (*client.Conn, error) {
+// connection has that as its deadline until another one is set. What wrap makes
+// of the connection lies below encryption; nil: it stays as it is.
+func Login(ctx context.Context, dsn string, patience time.Duration, wrap func(net.Conn) net.Conn) (*client.Conn, error) {
 	cfg, err := dbconn.Config(dsn)
 	if err != nil {
 		return nil, err
@@ -27,7 +28,11 @@ func Login(ctx context.Context, dsn string, patience time.Duration) (*client.Con
 		if err != nil {
 			return nil, err
 		}
-		return conn, conn.SetDeadline(time.Now().Add(cfg.Timeout + patience))
+		err = conn.SetDeadline(time.Now().Add(cfg.Timeout + patience))
+		if wrap != nil {
+			conn = wrap(conn)
+		}
+		return conn, err
 	}
 	var options []client.Option
 	if cfg.TLS != nil {
