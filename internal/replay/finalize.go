@@ -28,8 +28,10 @@ func (r *runner) finalize(ctx context.Context) error {
 	if err := restoreSettings(ctx, conn, r.settings(), true); err != nil {
 		return fmt.Errorf("finalize: %w", err)
 	}
-	if err := checkpoint.Drop(ctx, conn); err != nil {
-		return fmt.Errorf("finalize: drop the checkpoint: %w", err)
+	if !r.opt.Restored {
+		if err := checkpoint.Drop(ctx, conn); err != nil {
+			return fmt.Errorf("finalize: drop the checkpoint: %w", err)
+		}
 	}
 	r.rep.Finalized = true
 	return nil

@@ -31,6 +31,8 @@ type Options struct {
 	// Restored: the target is a restore's. It has no transactions of its own, so
 	// that what its GTID state names is not replayed again; and nothing of it was
 	// committed after a stop that is a time, so that there may be nothing to replay.
+	// Its checkpoint stays when it is made ready: the restore takes it away, when it
+	// has written down that the replay is done and what was left out.
 	Restored bool
 
 	Progress *Progress // what is going on, for others to watch; may be nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
+	"github.com/lifeboat-db/lifeboat/internal/checkpoint"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
@@ -49,6 +50,11 @@ func (r *runner) replay(ctx context.Context, i *server.Instance, l *Leg, last bo
 	if err != nil {
 		return err
 	}
+	if r.j.Log == nil {
+		if err := r.dropCheckpoint(ctx, i); err != nil {
+			return err
+		}
+	}
 	begun := begin(l.Files[0])
 	r.j.Log = &begun
 	if err := r.w.write(r.j); err != nil {
@@ -58,8 +64,6 @@ func (r *runner) replay(ctx context.Context, i *server.Instance, l *Leg, last bo
 		Target: i.DSN(""), From: l.From, Workers: r.Workers, Memory: r.Memory / 2,
 		Skip: skip, Earlier: r.leftOut(), Only: r.Only,
 		Verify: !r.NoProof, Restored: true, Progress: r.Progress,
-		// Without GTIDs the checkpoint alone tells that the replay is done: it stays
-		// until the journal says so.
 		Finalize: l.GTIDs != "" || r.Only != "",
 	}
 	for _, f := range l.Files {
@@ -85,6 +89,16 @@ func (r *runner) replay(ctx context.Context, i *server.Instance, l *Leg, last bo
 		err = r.countWrites(ctx, i)
 	}
 	return errors.Join(err, r.w.write(r.j))
+}
+
+// dropCheckpoint removes that of a leg of which the journal says that it is done.
+// Until then it alone tells so, and what was left out.
+func (r *runner) dropCheckpoint(ctx context.Context, i *server.Instance) error {
+	db, err := i.Open("")
+	if err != nil {
+		return err
+	}
+	return errors.Join(checkpoint.Drop(ctx, db), db.Close())
 }
 
 // whyNotWhole gives damage of the log, which was right when it was archived, the

@@ -260,7 +260,7 @@ func (r *runner) open() (err error) {
 		r.j.Base, r.j.Until, r.j.State, r.j.Skip, r.j.Replayed = *r.j.Reached, r.Until, Unpacked, r.Skip, nil
 		return nil
 	}
-	if err := r.anotherStop(); err != nil {
+	if err := errors.Join(r.anotherStop(), r.otherNames()); err != nil {
 		return err
 	}
 	// Whether other names may be given depends on how far the replay has come,

@@ -32,6 +32,21 @@ func (r *runner) samePart() error {
 	}
 }
 
+// otherNames refuses to leave out other transactions when the log has been
+// replayed: nothing would do so any more. Before that the replay knows.
+func (r *runner) otherNames() error {
+	before, errBefore := replay.ParseNames(r.j.Skip)
+	names, err := replay.ParseNames(r.Skip)
+	if err := errors.Join(errBefore, err); err != nil {
+		return err
+	}
+	if r.j.State != Replayed || before.String() == names.String() {
+		return nil
+	}
+	return fault.New(fault.Usage, fmt.Errorf("restore: an unfinished restore into %s has replayed the log with --skip %q, and it is too late for --skip %q", r.w.target, before, names),
+		"finish it by the same command as before; to leave out others, restore into another directory")
+}
+
 // checkSkip refuses, before anything is fetched, what cannot be left out. What
 // the log holds is not known yet: the replay looks there before it writes.
 func (r *runner) checkSkip() error {

@@ -1,14 +1,18 @@
 package restore_test
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/lifeboat-db/lifeboat/internal/archive"
 	"github.com/lifeboat-db/lifeboat/internal/backup"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/restore"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
 )
@@ -113,4 +117,93 @@ func TestSkip(t *testing.T) {
 		}
 		w.same(dir, want)
 	})
+}
+
+// TestSkipIsLate: when the log has been replayed and only the end is missing,
+// other names change nothing any more: that is said, and not that they were left
+// out. Nor when the journal does not know yet that the log is replayed.
+func TestSkipIsLate(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+		if !long && d.Name != servertest.Of(t, d.Flavor).Name {
+			t.Skip("the other one of this vendor does")
+		}
+		w := newWorld(t, d)
+		m := w.backup(drivers(d)[0], backup.Options{})
+		w.exec("SET SESSION binlog_format = 'ROW'", "INSERT INTO d.t (b) VALUES ('one')")
+		one := w.executed()
+		w.exec("CREATE TABLE d.two (a INT PRIMARY KEY)")
+		two := w.executed()
+		w.archived()
+		want := state(t, w.i)
+
+		dir := filepath.Join(t.TempDir(), "data")
+		o := w.options(dir, "")
+		w.interrupted(o)
+		for _, o.Skip = range []string{one, one + "," + two} {
+			if rep, err := w.try(o); fault.ClassOf(err) != fault.Usage || !strings.Contains(err.Error(), "--skip") {
+				t.Errorf("--skip %s: %+v %v", o.Skip, rep.Plan, err)
+			}
+		}
+		w.beforeReplayed(dir, m)
+		for _, o.Skip = range []string{one, one + "," + two} {
+			if rep, err := w.try(o); fault.ClassOf(err) != fault.Gap || !strings.Contains(err.Error(), "--skip") {
+				t.Errorf("--skip %s, before the journal knows: %+v %v", o.Skip, rep.Plan, err)
+			}
+		}
+		o.Skip = ""
+		if rep := w.restore(o); !rep.Resumed {
+			t.Errorf("%+v", rep)
+		}
+		w.same(dir, want)
+	})
+}
+
+// interrupted is a restore that is interrupted when the log has just been replayed.
+func (w *world) interrupted(o restore.Options) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	defer cancel()
+	o.Step = func(s restore.Step) {
+		if s.Name == restore.StepReplay && s.Seconds > 0 {
+			cancel()
+		}
+	}
+	if rep, err := restore.Run(ctx, o); !errors.Is(err, context.Canceled) {
+		w.t.Fatalf("%+v %v", rep, err)
+	}
+}
+
+// beforeReplayed has the journal of a restore from a backup be what it was before
+// it said that the log is replayed.
+func (w *world) beforeReplayed(dir string, m backup.Manifest) {
+	w.t.Helper()
+	path := filepath.Join(dir+".restore", "journal.json")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var j restore.Journal
+	if err := json.Unmarshal(text, &j); err != nil {
+		w.t.Fatal(err)
+	}
+	if j.State != restore.Replayed {
+		w.t.Fatalf("the journal says %s", j.State)
+	}
+	l, err := archive.LoadServer(w.t.Context(), w.repo, "s", w.server())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, f := range l.Files {
+		if f.File == m.File {
+			j.Log = &restore.Begun{Server: f.Server, File: f.File, ID: f.ID}
+		}
+	}
+	j.State, j.Replayed, j.LeftOut = restore.Unpacked, nil, nil
+	j.Base.File, j.Base.Offset, j.Base.GTIDs = m.File, m.Offset, m.GTIDs
+	if text, err = json.Marshal(j); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		w.t.Fatal(err)
+	}
 }
