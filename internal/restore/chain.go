@@ -47,6 +47,9 @@ func (p *Plan) chooseLogs(logs []archive.Log, req Request, stop replay.Stop) (er
 		if stop.Set.ContainsSet(base.set) {
 			return nil // the base is what is wanted
 		}
+		if req.Base != nil {
+			return fault.New(fault.Gap, fmt.Errorf("restore: the target has more than %s already: %s", stop, base.GTIDs), noWayBack)
+		}
 		return fault.New(fault.Gap, fmt.Errorf("it has more than %s already: %s", stop, base.GTIDs), "take an older backup")
 	}
 	if len(logs) == 0 && stop.IsEnd() {
@@ -354,7 +357,11 @@ func (f *finder) choosePosition(ends []chain) (chain, error) {
 		}
 	}
 	if len(fit) == 0 {
-		return chain{}, f.short(errors.Join(append(errs, fmt.Errorf("%s is in no file that can be reached", f.stop))...).Error(), "lifeboat archive status shows what is there; an older backup may lead there")
+		hint := "lifeboat archive status shows what is there; an older backup may lead there"
+		if f.req.Base != nil {
+			hint = "lifeboat archive status shows what is there; if it lies before the state of the target, " + noWayBack
+		}
+		return chain{}, f.short(errors.Join(append(errs, fmt.Errorf("%s is in no file that can be reached", f.stop))...).Error(), hint)
 	}
 	for _, c := range fit {
 		if c.last().Server == f.start.at.Server {
@@ -409,7 +416,11 @@ func (f *finder) short(text, hint string) error {
 func (f *finder) shortOf(best chain, text string) error {
 	errs := append([]error{errors.New(text)}, f.why(best)...)
 	if !best.last().Until.After(f.start.at.At) {
-		return fault.New(fault.Gap, errors.Join(append(errs, errors.New("nothing that was committed behind the backup can be reached"))...), "lifeboat archive status shows what is there")
+		from := "the backup"
+		if f.req.Base != nil {
+			from = "the state of the target"
+		}
+		return fault.New(fault.Gap, errors.Join(append(errs, fmt.Errorf("nothing that was committed behind %s can be reached", from))...), "lifeboat archive status shows what is there")
 	}
 	until := best.last().Until.UTC().Format(time.RFC3339)
 	hint := "with --until " + until + " it comes back up to there"

@@ -128,8 +128,11 @@ func (p *Plan) checkBase(stop replay.Stop) error {
 		return nil
 	}
 	return fault.New(fault.Gap, fmt.Errorf("restore: the target may hold what was committed up to %s, and %s lies before that", p.Base.At.UTC().Format(time.RFC3339Nano), stop),
-		"there is no way back: restore into another directory; if a clock was set back, name the stop as gtid:SET or FILE:POSITION")
+		noWayBack)
 }
+
+// noWayBack is the next step where a target has more than is wanted.
+const noWayBack = "there is no way back: restore into another directory; if a clock was set back, name the stop as gtid:SET or FILE:POSITION"
 
 // wholeSecond is by how much a backup may have been finished after its Finished,
 // which has whole seconds.

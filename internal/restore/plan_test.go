@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -151,5 +152,19 @@ func TestSettle(t *testing.T) {
 	}
 	if at, err := settle(first, nil, clone.Point{Position: binlog.Position{File: "bin.000003", Offset: 100}}); err == nil {
 		t.Errorf("version 1, without GTIDs: %+v", at)
+	}
+}
+
+// TestNoWayBack: a target that has more than is wanted is not told to take an
+// older backup.
+func TestNoWayBack(t *testing.T) {
+	inv := Inventory{Set: "s", Logs: []archive.Log{logOf("a", 3, 1004)}}
+	base := archive.State{Server: "a", File: "bin.000002", Offset: 504, GTIDs: gtids(15), Flavor: "mysql", At: day.Add(90 * time.Minute)}
+	for _, until := range []string{"gtid:" + gtids(12), "bin.000002:304", "bin.000001:304", day.Add(time.Hour).Format(time.RFC3339)} {
+		_, err := MakePlan(inv, Request{Until: until, Base: &base})
+		var told *fault.Error
+		if !errors.As(err, &told) || told.Class != fault.Gap || !strings.Contains(told.Hint, noWayBack) || strings.Contains(err.Error(), "backup") {
+			t.Errorf("until %s: %v", until, err)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package restore
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
@@ -28,7 +29,7 @@ func (r *runner) samePart() error {
 		return fault.New(fault.Refused, fmt.Errorf("restore: %s has been restored, all of it", r.Dir), "restore into another directory")
 	default:
 		return fault.New(fault.Usage, fmt.Errorf("restore: an unfinished restore into %s brings back %q, not %q", r.Dir, r.j.Only, r.Only),
-			"finish it by the same command, or remove the directory and its journal")
+			fmt.Sprintf("finish it by the same command; or remove %s and %[1]s.restore, and begin anew", strings.TrimRight(r.Dir, "/")))
 	}
 }
 
