@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -165,6 +166,26 @@ func TestNoWayBack(t *testing.T) {
 		var told *fault.Error
 		if !errors.As(err, &told) || told.Class != fault.Gap || !strings.Contains(told.Hint, noWayBack) || strings.Contains(err.Error(), "backup") {
 			t.Errorf("until %s: %v", until, err)
+		}
+	}
+}
+
+// TestInterruptedSaysSo: a restore that somebody interrupts says that, and what
+// to do, and not which of its tools has noticed. What it has found stays.
+func TestInterruptedSaysSo(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	tool, found := errors.New("mbstream: killed"), fault.New(fault.VerifyFailed, errors.New("it is damaged"), "")
+	if err := whyInterrupted(ctx, tool); !errors.Is(err, tool) {
+		t.Errorf("not interrupted: %v", err)
+	}
+	cancel(errors.New("by Ctrl-C"))
+	var told *fault.Error
+	if err := whyInterrupted(ctx, tool); !errors.As(err, &told) || told.Class != fault.Interrupted || !strings.Contains(told.Hint, "again") || !strings.Contains(err.Error(), "Ctrl-C") {
+		t.Errorf("interrupted: %v", err)
+	}
+	for _, err := range []error{found, nil} {
+		if got := whyInterrupted(ctx, err); !errors.Is(got, err) {
+			t.Errorf("%v has become %v", err, got)
 		}
 	}
 }

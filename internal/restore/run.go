@@ -116,7 +116,16 @@ func Run(ctx context.Context, o Options) (rep *Report, err error) {
 		return rep, err
 	}
 	defer func() { err = errors.Join(err, r.w.close()) }()
-	return rep, r.run(ctx)
+	return rep, whyInterrupted(ctx, r.run(ctx))
+}
+
+// whyInterrupted says what to do after an interruption, which shows in whatever
+// was going on: a tool that was ended, a server that did not start.
+func whyInterrupted(ctx context.Context, err error) error {
+	if class := fault.ClassOf(err); err == nil || ctx.Err() == nil || class != fault.Failed && class != fault.Interrupted {
+		return err
+	}
+	return fault.New(fault.Interrupted, fmt.Errorf("restore: interrupted (%w)", context.Cause(ctx)), "run the same command again: it goes on")
 }
 
 // allowed asks whether the target may be restored into.
