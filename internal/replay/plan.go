@@ -191,7 +191,13 @@ func (p *Plan) stopOfSet(found []*fileSurvey, stop Stop, have gtid.Set) (Stop, e
 			return stop, fault.New(fault.Gap, fmt.Errorf("stop %s: %w", stop, err), "take GTIDs of this log")
 		}
 	}
-	if end.IsZero() {
+	switch {
+	case !end.IsZero():
+	case have.ContainsSet(stop.Set) && (stop.Set.ContainsSet(have) || stop.Set.Contains(found[0].lastBefore)):
+		return Stop{Position: p.From, has: stop.has}, nil // what was wanted is there
+	case have.ContainsSet(stop.Set):
+		return stop, fault.New(fault.Gap, fmt.Errorf("the target has more than %s already: %s", stop, have.String()), "take a later stop, or restore the backup again")
+	default:
 		return stop, fault.New(fault.Gap, fmt.Errorf("stop %s: none of these transactions is in the log behind the start", stop), "take GTIDs of this log, or give later files too")
 	}
 	if !reach.ContainsSet(stop.Set) {

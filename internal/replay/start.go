@@ -35,7 +35,7 @@ func (r *runner) prepare(ctx context.Context) error {
 	if err := r.initialSet(have); err != nil {
 		return err
 	}
-	if err := errors.Join(r.checkSkip(r.added), r.checkInFlight(r.added), r.checkOnly(ctx)); err != nil {
+	if err := errors.Join(r.checkSkip(r.added), r.checkInFlight(r.added), r.checkStopInFlight(), r.checkOnly(ctx)); err != nil {
 		return err
 	}
 	if len(r.plan.Refused) > 0 && !r.opt.PlanOnly {
@@ -109,6 +109,17 @@ func (r *runner) resume(st checkpoint.State, have *gtid.Set) error {
 		r.stop = Stop{Position: st.Next} // the same command again: there is nothing left to do
 	}
 	return nil
+}
+
+// checkStopInFlight refuses a stop in front of the end of what an earlier run was
+// interrupted in: some of it may be there, and where nothing is left to replay
+// nobody would notice.
+func (r *runner) checkStopInFlight() error {
+	if !r.rep.Resumed || r.state.Phase == checkpoint.Idle || !r.before(r.plan.To, r.state.End) {
+		return nil
+	}
+	return fault.New(fault.Gap, fmt.Errorf("stop %s: the last run was interrupted in the changes from %s to %s, some of which may be there", r.until, r.state.Next, r.state.End),
+		fmt.Sprintf("take %s or a later stop, or restore the backup again", r.state.End))
 }
 
 // initialSet is what the target contains before the replay begins.

@@ -34,6 +34,7 @@ type fileSurvey struct {
 	maxEvent     int       // largest event body, uncompressed, in bytes
 	ids          gtid.Set  // GTIDs of the transactions
 	before       gtid.Set  // of those in the file before the start offset
+	lastBefore   gtid.ID   // the last one of these
 	sample       []gtid.ID // the first and the last few of ids
 	marks        []int64   // GTID stop: end of the last transaction of the set, at most one
 	incomplete   error     // the file ends inside a transaction
@@ -330,6 +331,7 @@ func (s *fileSurvey) readBefore(offset, limit int64) error {
 		if t.Start >= offset || !t.HasID {
 			continue
 		}
+		s.lastBefore = t.ID
 		if err := s.before.Add(t.ID); err != nil {
 			return binlog.At(t.Position(), err)
 		}
