@@ -75,11 +75,13 @@ func (p *pair) begin() {
 	p.b.Follow(p.t, p.a)
 }
 
-// archive follows a server from the first file on that it has.
+// archive follows a server from the first file on that it has. One that is
+// archived late may have nothing that is archived of the other, so that nobody
+// can see that it belongs to the set: the operator says so.
 func (p *pair) archive(n *topology.Node) {
 	ctx, cancel := context.WithCancel(p.t.Context())
 	done := make(chan struct{})
-	o := archive.Options{Set: "s", Server: archive.Server{DSN: n.DSN("")}, Repository: p.repo, Flush: 20 * time.Millisecond, MaxWait: time.Second,
+	o := archive.Options{Set: "s", Server: archive.Server{DSN: n.DSN(""), Admit: true}, Repository: p.repo, Flush: 20 * time.Millisecond, MaxWait: time.Second,
 		Listener: archive.Listener{
 			Waiting: func(err error, _ time.Duration) { p.why.Store(fmt.Sprint(n.ID, " waits: ", err)) },
 			Alarm:   func(a archive.Alarm) { p.why.Store(fmt.Sprint(n.ID, " alarm: ", a.Why)) },
