@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
@@ -401,10 +399,4 @@ func readMasked(path string) ([]byte, error) {
 		text[flags] &^= 1
 	}
 	return text, errors.Join(err, f.Close())
-}
-
-// median of values, which are not empty.
-func median(values []float64) float64 {
-	s := slices.SortedFunc(slices.Values(values), cmp.Compare[float64])
-	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
 }

@@ -30,7 +30,7 @@ func TestQuickArchive(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 	for _, p := range r.Paces {
-		if p.Transactions == 0 || p.P95 == 0 || (p.Archiver.Peak == 0) != (p.Way == nobody) {
+		if p.Transactions == 0 || p.P95 == 0 || p.SourceCPU == 0 || (r.Peak[p.Way] == 0) != (p.Way == nobody) {
 			t.Errorf("%s: %+v", p.Way, p)
 		}
 	}
