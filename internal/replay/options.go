@@ -35,6 +35,10 @@ type Options struct {
 	// has written down that the replay is done and what was left out.
 	Restored bool
 
+	// Accepted is called when nothing speaks against the replay, before anything of
+	// it is written; may be nil.
+	Accepted func() error
+
 	Progress *Progress // what is going on, for others to watch; may be nil
 }
 

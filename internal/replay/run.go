@@ -111,6 +111,11 @@ func (r *runner) run(ctx context.Context) error {
 	if err := r.prepare(ctx); err != nil || r.opt.PlanOnly {
 		return err
 	}
+	if r.opt.Accepted != nil {
+		if err := r.opt.Accepted(); err != nil {
+			return err
+		}
+	}
 	err := r.begin(ctx)
 	if err == nil {
 		err = r.replay(ctx)

@@ -30,6 +30,9 @@ const (
 // journal before the next one begins.
 func (r *runner) replayAll(ctx context.Context, i *server.Instance) error {
 	legs := r.rep.Plan.Legs
+	if len(legs) == 0 {
+		r.j.Until, r.j.Skip = r.Until, r.Skip
+	}
 	for n, l := range legs {
 		name := StepReplay
 		if len(legs) > 1 {
@@ -55,15 +58,10 @@ func (r *runner) replay(ctx context.Context, i *server.Instance, l *Leg, last bo
 			return err
 		}
 	}
-	begun := begin(l.Files[0])
-	r.j.Log = &begun
-	if err := r.w.write(r.j); err != nil {
-		return err
-	}
 	o := replay.Options{
 		Target: i.DSN(""), From: l.From, Workers: r.Workers, Memory: r.Memory / 2,
 		Skip: skip, Earlier: r.leftOut(), Only: r.Only,
-		Verify: !r.NoProof, Restored: true, Progress: r.Progress,
+		Verify: !r.NoProof, Restored: true, Accepted: func() error { return r.accepted(l) }, Progress: r.Progress,
 		Finalize: l.GTIDs != "" || r.Only != "",
 	}
 	for _, f := range l.Files {
@@ -89,6 +87,14 @@ func (r *runner) replay(ctx context.Context, i *server.Instance, l *Leg, last bo
 		err = r.countWrites(ctx, i)
 	}
 	return errors.Join(err, r.w.write(r.j))
+}
+
+// accepted writes down which log is replayed, to where, and without what, before
+// anything of it is.
+func (r *runner) accepted(l *Leg) error {
+	begun := begin(l.Files[0])
+	r.j.Log, r.j.Until, r.j.Skip = &begun, r.Until, r.Skip
+	return r.w.write(r.j)
 }
 
 // dropCheckpoint removes that of a leg of which the journal says that it is done.

@@ -266,15 +266,15 @@ func (r *runner) open() (err error) {
 		return nil
 	case r.j.State == Done:
 		r.rep.Forward = true
-		r.j.Base, r.j.Until, r.j.State, r.j.Skip, r.j.Replayed = *r.j.Reached, r.Until, Unpacked, r.Skip, nil
+		r.j.Base, r.j.State, r.j.Replayed = *r.j.Reached, Unpacked, nil
 		return nil
 	}
 	if err := errors.Join(r.anotherStop(), r.otherNames()); err != nil {
 		return err
 	}
-	// Whether other names may be given depends on how far the replay has come,
-	// which knows.
-	r.j.Until, r.j.Skip = r.Until, r.Skip
+	// Whether others may be given depends on how far the replay has come, which
+	// knows: what it refuses is not written down (accepted), so that the command as
+	// it was goes on.
 	r.rep.Resumed = true
 	return nil
 }

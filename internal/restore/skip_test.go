@@ -207,3 +207,32 @@ func (w *world) beforeReplayed(dir string, m backup.Manifest) {
 		w.t.Fatal(err)
 	}
 }
+
+// TestRefusedStop: who tries another stop in an unfinished restore, which the
+// replay refuses, can go on by the command as it was.
+func TestRefusedStop(t *testing.T) {
+	w := newWorld(t, servertest.Of(t, server.MariaDB))
+	m := w.backup(drivers(w.d)[0], backup.Options{})
+	w.exec("SET SESSION binlog_format = 'ROW'", "INSERT INTO d.t (b) VALUES ('one')")
+	one := w.executed()
+	w.exec("INSERT INTO d.t (b) VALUES ('two')")
+	at := w.moment()
+	want := state(t, w.i)
+	w.exec("INSERT INTO d.t (b) VALUES ('three')")
+	w.archived()
+
+	dir := filepath.Join(t.TempDir(), "data")
+	o := w.options(dir, at)
+	w.interrupted(o)
+	w.beforeReplayed(dir, m)
+	for _, o.Until = range []string{"gtid:" + one, m.File + ":" + itoa(m.Offset+7)} {
+		if rep, err := w.try(o); fault.ClassOf(err) != fault.Gap {
+			t.Errorf("until %s: %+v %v", o.Until, rep.Plan, err)
+		}
+	}
+	o.Until = at
+	if rep := w.restore(o); !rep.Resumed {
+		t.Errorf("%+v", rep)
+	}
+	w.same(dir, want)
+}
