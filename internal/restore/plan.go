@@ -218,7 +218,7 @@ func (p *Plan) checkLatest(latest archive.State, stop replay.Stop) error {
 		if err != nil {
 			return err
 		}
-		if has.ContainsSet(stop.Set) {
+		if has.ContainsSet(stop.Set) && !stop.Set.ContainsSet(has) {
 			return fmt.Errorf("it may hold more than %s", stop)
 		}
 	}

@@ -79,6 +79,8 @@ func TestBetween(t *testing.T) {
 		{"a file before", "bin.000001:900", recent, 900, "old"},
 		{"before all", "bin.000001:100", recent, 900, ""},
 		{"GTIDs behind", "gtid:" + gtids(23), recent, 900, "recent"},
+		{"GTIDs at its later end", "gtid:" + gtids(22), recent, 900, "recent"},
+		{"exactly the GTIDs of one", "gtid:" + gtids(5), recent, 900, "old"},
 		{"GTIDs between", "gtid:" + gtids(20), recent, 900, "old"},
 		{"GTIDs before", "gtid:" + gtids(10), recent, 900, "old"},
 		{"GTIDs before all", "gtid:" + gtids(2), recent, 900, ""},
