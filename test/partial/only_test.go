@@ -253,7 +253,13 @@ func (b *bench) onlyHistory(seed uint64, steps int) {
 	}
 	h1 := func(db string) bool { return db == "h1" }
 	want := part(b.state(b.source.Instance), func(db, _ string) bool { return h1(db) }, h1)
-	if diff := compare.Diff(want, b.state(b.target), "source", "lifeboat", compare.AtMost); diff != "" {
+	got := b.state(b.target)
+	for name, text := range want.Objects { // MySQL shows no view of a database that is not there
+		if strings.HasPrefix(name, "view ") && strings.Contains(text, "`h2`.") && strings.Contains(got.Objects[name], "Unknown database 'h2'") {
+			want.Objects[name] = got.Objects[name]
+		}
+	}
+	if diff := compare.Diff(want, got, "source", "lifeboat", compare.AtMost); diff != "" {
 		t.Errorf("seed %d:\n%s", seed, diff)
 	}
 }
