@@ -104,7 +104,14 @@ func (r *runner) dropCheckpoint(ctx context.Context, i *server.Instance) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(checkpoint.Drop(ctx, db), db.Close())
+	_, err = checkpoint.Load(ctx, db)
+	switch {
+	case errors.Is(err, checkpoint.ErrNotFound):
+		err = nil
+	case err == nil:
+		err = checkpoint.Drop(ctx, db)
+	}
+	return errors.Join(err, db.Close())
 }
 
 // whyNotWhole gives damage of the log, which was right when it was archived, the
