@@ -273,23 +273,14 @@ func pause(ctx context.Context) error {
 
 // upToDate waits until the repository has all that the server has.
 func (run *archiveRun) upToDate(ctx context.Context) error {
-	var at position
-	err := withDB(run.source, func(db *sql.DB) (err error) {
-		at, err = readPosition(ctx, db, run.source.Distribution().Flavor)
-		return err
-	})
+	at, err := run.end(ctx)
 	if err != nil {
 		return err
 	}
 	for {
-		logs, err := archive.Load(ctx, run.repo, archiveSet)
-		if err != nil {
+		has, err := run.has(ctx, ours, at)
+		if err != nil || has >= at.offset {
 			return err
-		}
-		if len(logs) > 0 {
-			if last := logs[0].Files[len(logs[0].Files)-1]; last.File == at.file && last.End >= at.offset {
-				return nil
-			}
 		}
 		if err := pause(ctx); err != nil {
 			return err

@@ -153,9 +153,11 @@ func (run *archiveRun) has(ctx context.Context, way string, at position) (int64,
 		if err != nil {
 			return 0, err
 		}
-		for _, f := range logs[0].Files {
-			if f.File == at.file {
-				return f.End, nil
+		for _, l := range logs { // none yet, or one
+			for _, f := range l.Files {
+				if f.File == at.file {
+					return f.End, nil
+				}
 			}
 		}
 		return 0, nil

@@ -67,7 +67,7 @@ func (b *builder) begin(file string, offset int64, from resume) error {
 			return fmt.Errorf("archive: what is archived of %s: %w", file, err)
 		}
 		b.all = all
-		if b.streams, err = from.whole.streams(); err != nil {
+		if b.streams, err = from.whole.Wrote(); err != nil {
 			return fmt.Errorf("archive: what is archived of %s: %w", file, err)
 		}
 	}

@@ -94,18 +94,14 @@ func (s Summary) reach() (gtid.Set, error) {
 	return union(s.Flavor, *s.Previous, s.GTIDs)
 }
 
-// streams are those at End; nil: not known.
-func (s Summary) streams() (gtid.Streams, error) {
+// Wrote are the streams of MariaDB at End; nil: not known.
+func (s Summary) Wrote() (gtid.Streams, error) {
 	nothing := s.Previous != nil && *s.Previous == "" && s.GTIDs == ""
 	if gtid.FlavorNamed(s.Flavor) != gtid.MariaDB || s.Streams == "" && !nothing {
 		return nil, nil //nolint:nilnil // not known
 	}
 	return gtid.ParseStreams(s.Streams)
 }
-
-// Wrote are the streams of MariaDB at the end of what is archived of a file;
-// nil: not known.
-func (f File) Wrote() (gtid.Streams, error) { return f.streams() }
 
 // Reach is the text of the GTID set, or position, of everything up to the end of
 // what is archived of a file; empty if the log has no GTIDs.

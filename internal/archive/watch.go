@@ -42,10 +42,11 @@ func watchOnce(ctx context.Context, dsn string, every time.Duration, tell func(a
 				return err
 			}
 			tell(end, asked)
+			took := time.Since(asked)
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-time.After(max(every-time.Since(asked), asking*time.Since(asked))):
+			case <-time.After(max(every-took, asking*took)):
 			}
 		}
 	})

@@ -303,23 +303,18 @@ func (f *finder) contains(c chain, r run) bool {
 // says who that was. Where MariaDB's servers have parted, the position of one
 // looks like a later one of the other. What is not known is not held against it.
 func (f *finder) wrote(c chain, r run) bool {
-	last := c.runs[len(c.runs)-1].wrote
-	if r.wrote == nil || last == nil || len(c.legs) == 0 {
+	base, legs := c.runs[:len(f.start.runs)], c.runs[len(f.start.runs):]
+	if r.wrote == nil || len(legs) == 0 || legs[len(legs)-1].wrote == nil {
 		return true
 	}
-	base := map[uint32]uint64{}
+	reached := map[uint32]uint64{} // by the base, in each domain
 	for _, id := range f.start.at.set.Heads() {
-		base[id.Domain] = id.Seq
+		reached[id.Domain] = id.Seq
 	}
 	for stream, seq := range r.wrote {
-		if last[stream] >= seq {
-			continue
-		}
+		has := func(r run) bool { return r.wrote[stream] >= seq }
 		// A server that was made of a backup does not know who wrote what before.
-		known := slices.ContainsFunc(c.runs, func(earlier run) bool { return earlier.wrote[stream] >= seq })
-		inBase := known && seq <= base[stream.Domain]
-		inLeg := slices.ContainsFunc(c.runs[len(f.start.runs):], func(leg run) bool { return leg.wrote[stream] >= seq })
-		if !inBase && !inLeg {
+		if !slices.ContainsFunc(legs, has) && (seq > reached[stream.Domain] || !slices.ContainsFunc(base, has)) {
 			return false
 		}
 	}

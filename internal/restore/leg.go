@@ -64,31 +64,35 @@ func runs(l archive.Log) (list []run, err error) {
 	return list, nil
 }
 
-// wroteOf are the streams at the end of files; of the last one the head may not be
-// archived.
-func wroteOf(files []archive.File) (gtid.Streams, error) {
+// described is the last of files that says what came before it. Of one that has
+// just been begun the head may not be archived: there is no transaction in it
+// then.
+func described(files []archive.File) (archive.File, bool) {
 	for _, f := range slices.Backward(files) {
 		if f.Previous != nil {
-			return f.Wrote()
+			return f, true
 		}
 	}
-	return nil, nil //nolint:nilnil // not known
+	return archive.File{}, false
 }
 
-// reachOf is what files reach. Of one that has just been begun the head may not
-// be archived: there is no transaction in it then.
+// wroteOf are the streams at the end of files.
+func wroteOf(files []archive.File) (gtid.Streams, error) {
+	f, _ := described(files)
+	return f.Wrote()
+}
+
+// reachOf is what files reach.
 func reachOf(files []archive.File) (set gtid.Set, err error) {
-	for _, f := range slices.Backward(files) {
-		if f.Previous == nil {
-			continue
-		}
-		text, err := f.Reach()
-		if err != nil {
-			return set, err
-		}
-		return gtid.ParseNamed(f.Flavor, text)
+	f, ok := described(files)
+	if !ok {
+		return set, nil
 	}
-	return set, nil
+	text, err := f.Reach()
+	if err != nil {
+		return set, err
+	}
+	return gtid.ParseNamed(f.Flavor, text)
 }
 
 // previous is what a file says of the log before it.

@@ -5,8 +5,6 @@ package interlock
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 )
@@ -42,38 +40,23 @@ func CoversState(survivor, target State) error {
 	}
 	for k, seq := range wants {
 		if has[k] < seq { //check:interlock-unique-stream
-			return fmt.Errorf("%w: %d-%d-%d, of which the survivor has seen %d", ErrUnique, k[0], k[1], seq, has[k])
+			return fmt.Errorf("%w: %d-%d-%d, of which the survivor has seen %d", ErrUnique, k.Domain, k.Server, seq, has[k])
 		}
 	}
 	return nil
 }
 
 // streams reads a gtid_binlog_state: the last number of each (domain, server).
-func streams(text string) (map[[2]uint32]uint64, error) {
-	found := map[[2]uint32]uint64{}
-	if text == "" {
-		return found, nil
-	}
-	ids, err := gtid.ParseList(text)
+func streams(text string) (gtid.Streams, error) {
+	found, err := gtid.ParseStreams(text)
 	if err != nil { //check:interlock-streams-unread
 		return nil, fmt.Errorf("%w: %w", ErrUnknown, err)
-	}
-	for _, id := range ids {
-		k := [2]uint32{id.Domain, id.Server}
-		found[k] = max(found[k], id.Seq)
 	}
 	return found, nil
 }
 
 // BinlogState writes what streams reads.
-func BinlogState(ids []gtid.ID) string {
-	list := make([]string, len(ids))
-	for i, id := range ids {
-		list[i] = id.String()
-	}
-	slices.Sort(list)
-	return strings.Join(list, ",")
-}
+func BinlogState(ids []gtid.ID) string { return gtid.StreamsOf(ids).String() }
 
 // Covers returns nil only if everything in target is proven to be in survivor.
 // A machine known to hold no data is not asked about here: a set without flavor
