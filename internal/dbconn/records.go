@@ -5,13 +5,22 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 )
 
 // Records reads a whole answer by the names of its columns, NULL as "": that of
 // SHOW statements, whose columns are others on each version.
-func Records(ctx context.Context, q Querier, query string) (list []map[string]string, err error) {
+func Records(ctx context.Context, q Querier, query string) ([]map[string]string, error) {
+	return RecordsUpTo(ctx, q, query, math.MaxInt)
+}
+
+// ErrManyRows: there are more rows than were asked for.
+var ErrManyRows = errors.New("more rows than anybody could count")
+
+// RecordsUpTo is Records, with ErrManyRows if there are more rows than most.
+func RecordsUpTo(ctx context.Context, q Querier, query string, most int) (list []map[string]string, err error) {
 	rows, err := q.QueryContext(ctx, query)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", query, err)
@@ -26,6 +35,9 @@ func Records(ctx context.Context, q Querier, query string) (list []map[string]st
 		into[i] = &cells[i]
 	}
 	for rows.Next() {
+		if len(list) == most {
+			return nil, ErrManyRows
+		}
 		if err := rows.Scan(into...); err != nil {
 			return nil, err
 		}

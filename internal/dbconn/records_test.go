@@ -1,6 +1,7 @@
 package dbconn_test
 
 import (
+	"errors"
 	"path/filepath"
 	"testing"
 
@@ -19,6 +20,11 @@ func TestRecords(t *testing.T) {
 			list, err := dbconn.Records(t.Context(), db, "SELECT 'x' AS a, NULL AS b UNION SELECT 'y', 5")
 			if err != nil || len(list) != 2 || list[0]["a"] != "x" || list[0]["b"] != "" || list[1]["b"] != "5" {
 				t.Errorf("%v %v", list, err)
+			}
+			for most, want := range map[int]error{2: nil, 1: dbconn.ErrManyRows} {
+				if list, err := dbconn.RecordsUpTo(t.Context(), db, "SELECT 1 UNION SELECT 2", most); !errors.Is(err, want) || (err == nil) != (len(list) == 2) {
+					t.Errorf("up to %d: %v %v", most, list, err)
+				}
 			}
 			if list, err := dbconn.Records(t.Context(), db, "SELECT nothing"); err == nil {
 				t.Errorf("%v", list)

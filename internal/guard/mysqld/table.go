@@ -2,9 +2,10 @@ package mysqld
 
 import (
 	"database/sql"
-	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/lifeboat-db/lifeboat/internal/dbconn"
 )
 
 // maxRows bounds what is read of one answer: more is not an answer but an error.
@@ -14,34 +15,8 @@ const maxRows = 50_000
 type row = map[string]string
 
 // table reads a whole answer.
-func (q *questioner) table(query string) (result []row, err error) {
-	rows, err := q.conns[0].QueryContext(q.ctx, query)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", query, err)
-	}
-	defer func() { _ = rows.Close() }()
-	columns, err := rows.Columns()
-	if err != nil {
-		return nil, err
-	}
-	cells, targets := make([]sql.NullString, len(columns)), make([]any, len(columns))
-	for i := range cells {
-		targets[i] = &cells[i]
-	}
-	for rows.Next() {
-		if len(result) == maxRows {
-			return nil, errors.New("more rows than anybody could count")
-		}
-		if err := rows.Scan(targets...); err != nil {
-			return nil, err
-		}
-		r := make(row, len(columns))
-		for i, name := range columns {
-			r[name] = cells[i].String
-		}
-		result = append(result, r)
-	}
-	return result, rows.Err()
+func (q *questioner) table(query string) ([]row, error) {
+	return dbconn.RecordsUpTo(q.ctx, q.conns[0], query, maxRows)
 }
 
 // pairs reads an answer of names and values; the names in lower case.
