@@ -21,6 +21,7 @@ type gatherer struct {
 
 	drained bool // the last read has taken all that was there
 	got     int  // bytes since the last pause
+	pauses  int  // so far
 }
 
 const (
@@ -34,6 +35,7 @@ const (
 func (g *gatherer) Read(p []byte) (int, error) {
 	if g.drained {
 		if g.got < plenty && g.pause > 0 {
+			g.pauses++
 			time.Sleep(g.pause)
 		}
 		g.got = 0
