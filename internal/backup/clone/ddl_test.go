@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
 )
@@ -48,11 +49,25 @@ func TestConcurrentDDL(t *testing.T) {
 	}
 	var b bytes.Buffer
 	var before string
+	var done chan error
 	if _, err := take(t.Context(), source, &tap{w: &b, begin: func(state uint32) {
 		if state == redoCopy {
 			before = contents(t, db)
 		}
-		servertest.Exec(t, db, append([]string{"USE d"}, ddl[state]...)...)
+		done = make(chan error, 1)
+		go func() { done <- commit(db, append([]string{"USE d"}, ddl[state]...)) }()
+		// As much of it as possible comes before the data. Not all has to: DDL of a
+		// file waits while the donor sends a piece of that, and nobody reads now.
+		for until := time.Now().Add(2 * time.Second); len(done) == 0 && time.Now().Before(until); {
+			time.Sleep(time.Millisecond)
+		}
+	}, end: func(state uint32) {
+		if done == nil {
+			return // INIT has no beginning
+		}
+		if err := <-done; err != nil {
+			t.Errorf("state %d: %v", state, err)
+		}
 	}}); err != nil {
 		t.Fatal(err)
 	}

@@ -103,6 +103,7 @@ type tap struct {
 	w     io.Writer
 	kind  byte // of the record that is being written; 0: the next bytes are a record's head
 	begin func(state uint32)
+	end   func(state uint32) // nothing is sent until it returns
 	data  func() error
 }
 
@@ -123,9 +124,15 @@ func (p *tap) look(kind byte, b []byte) error {
 	if kind == 3 && p.data != nil {
 		return p.data()
 	}
-	isState := kind == 2 && len(b) == 46 && binary.BigEndian.Uint32(b[8:]) == 3
-	if isState && b[45] == 1 && p.begin != nil {
-		p.begin(binary.BigEndian.Uint32(b[12:]))
+	if isState := kind == 2 && len(b) == 46 && binary.BigEndian.Uint32(b[8:]) == 3; !isState {
+		return nil
+	}
+	hear := p.end
+	if b[45] == 1 {
+		hear = p.begin
+	}
+	if hear != nil {
+		hear(binary.BigEndian.Uint32(b[12:]))
 	}
 	return nil
 }
