@@ -84,7 +84,7 @@ func runBackup(ctx context.Context, c *config.Loaded, o backupOptions, out io.Wr
 	stop := ui.Live(os.Stderr, func() string { return backupLine(now.Load()) })
 	m, err := backup.Take(ctx, backup.Options{
 		Repositories: repositories, Set: c.Set, Driver: driverOf(c), Incremental: c.Backup.Incremental,
-		PartBytes: int(c.Backup.Part), Workers: c.Backup.Workers,
+		PartBytes: int(c.Backup.Part), Workers: c.Backup.Workers, Held: c.Backup.Held,
 		Source: backup.Source{DSN: dsn, Tools: o.tools, Throttle: int64(c.Backup.Throttle), Lock: o.lock},
 		Hold:   holder(c.Set, retain.WhatBackup, repositories...),
 		Admit: func(ctx context.Context, r *repository.Repository) error {

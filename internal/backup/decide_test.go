@@ -155,6 +155,7 @@ func TestValidate(t *testing.T) {
 		"throttle below 0":   func(o *Options) { o.Source.Throttle = -1 },
 		"workers below 0":    func(o *Options) { o.Workers = -1 },
 		"patience below 0":   func(o *Options) { o.Patience = -1 },
+		"held below 0":       func(o *Options) { o.Held = -1 },
 		"part bytes below 0": func(o *Options) { o.PartBytes = -1 },
 	} {
 		o := good()

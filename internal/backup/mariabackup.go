@@ -64,6 +64,13 @@ func (d mariaBackup) Check(ctx context.Context, s Source) error {
 	})
 }
 
+// waiters are those that wait for BACKUP STAGE BLOCK_DDL and BLOCK_COMMIT: their
+// state is that of MDL's namespace BACKUP (10.11 sql/mdl.cc).
+func (mariaBackup) waiters(ctx context.Context, db *sql.DB) (n int, err error) {
+	err = db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE = 'Waiting for backup lock'").Scan(&n)
+	return n, err
+}
+
 // checkDataDir looks whether the server's data can be read here. The tool asks by
 // access(2) whether it may write ibdata1 as well (10.11 os_file_get_status), which
 // it does not do then; of an account that is not root access does not count

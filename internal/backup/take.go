@@ -26,6 +26,7 @@ type Options struct {
 	PartBytes int           // plain bytes of a part; 0: 16 MiB
 	Workers   int           // parts under way at once, each of which is in memory; 0: 4
 	Patience  time.Duration // how long a part is tried again while its storage is down; 0: 15 minutes
+	Held      time.Duration // for how long storage may hold up sessions that wait for the tool's locks, until the backup is given up; 0: 10 seconds
 
 	// Hold keeps the backups that an increment goes on from, in all repositories,
 	// from being expired until release is called, or until held ends, whose cause
@@ -69,8 +70,8 @@ func (o *Options) Validate() error {
 	if o.Parent != "" && (!o.Incremental || !idPattern.MatchString(o.Parent)) {
 		return fault.Usagef("parent %.100q: an increment goes on from a backup, whose id is like 20261125T221500Z-0a1b2c", o.Parent)
 	}
-	if o.Workers < 0 || o.Patience < 0 || o.Source.Throttle < 0 || o.Source.Threads < 0 {
-		return fault.Usagef("workers, patience, throttle or threads below 0")
+	if o.Workers < 0 || o.Patience < 0 || o.Held < 0 || o.Source.Throttle < 0 || o.Source.Threads < 0 {
+		return fault.Usagef("workers, patience, held, throttle or threads below 0")
 	}
 	return nil
 }
@@ -84,6 +85,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Patience == 0 {
 		o.Patience = defaultPatience
+	}
+	if o.Held == 0 {
+		o.Held = defaultHeld
 	}
 	if o.Drivers == nil {
 		o.Drivers = Drivers()
@@ -131,7 +135,9 @@ func (t *taking) run(ctx context.Context) (Manifest, error) {
 	defer release()
 	u := newUpload(ctx, t)
 	defer u.stop()
-	taken, err := t.driver.Take(u.ctx, t.Source, t.parent, t.watch(ctx, u))
+	relief, stop := t.relieve(u)
+	taken, err := t.driver.Take(u.ctx, t.Source, t.parent, t.watch(ctx, u, relief))
+	stop()
 	if err := u.finish(err); err != nil {
 		return Manifest{}, fmt.Errorf("driver %s: %w", t.driver.Name(), err)
 	}

@@ -17,6 +17,7 @@ type watcher struct {
 	ctx    context.Context
 	to     io.Writer
 	bucket bucket
+	relief *relief
 	call   func(Progress)
 	at     Progress
 	told   int64 // bytes when call was last called
@@ -26,8 +27,8 @@ type watcher struct {
 const tell = 1 << 20
 
 // watch makes the writer that a driver gets.
-func (t *taking) watch(ctx context.Context, to *upload) io.Writer {
-	w := &watcher{ctx: to.ctx, to: to, bucket: bucket{rate: t.Source.Throttle}, call: t.Progress}
+func (t *taking) watch(ctx context.Context, to *upload, r *relief) io.Writer {
+	w := &watcher{ctx: to.ctx, to: to, bucket: bucket{rate: t.Source.Throttle}, relief: r, call: t.Progress}
 	if s, ok := t.driver.(Sizer); ok && t.parent == nil {
 		w.at.Total = s.Size(ctx, t.Source)
 	}
@@ -35,10 +36,10 @@ func (t *taking) watch(ctx context.Context, to *upload) io.Writer {
 }
 
 func (w *watcher) Write(p []byte) (int, error) {
-	if err := w.pause(w.bucket.take(time.Now(), len(p))); err != nil {
+	if err := w.throttle(len(p)); err != nil {
 		return 0, err
 	}
-	n, err := w.to.Write(p)
+	n, err := w.relief.stall(func() (int, error) { return w.to.Write(p) })
 	w.at.Bytes += int64(n)
 	if w.at.Bytes-w.told >= tell {
 		w.told = w.at.Bytes
@@ -47,16 +48,21 @@ func (w *watcher) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (w *watcher) pause(d time.Duration) error {
-	if d <= 0 {
+// throttle waits until n bytes may pass, or sessions wait for them.
+func (w *watcher) throttle(n int) error {
+	if w.relief.hurry.Load() {
 		return nil
 	}
-	select {
-	case <-time.After(d):
-		return nil
-	case <-w.ctx.Done():
-		return context.Cause(w.ctx)
+	const step = 100 * time.Millisecond
+	until := time.Now().Add(w.bucket.take(time.Now(), n))
+	for left := time.Until(until); left > 0 && !w.relief.hurry.Load(); left = time.Until(until) {
+		select {
+		case <-time.After(min(left, step)):
+		case <-w.ctx.Done():
+			return context.Cause(w.ctx)
+		}
 	}
+	return nil
 }
 
 // bucket is a token bucket: it fills with rate bytes per second, and holds

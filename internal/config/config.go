@@ -57,11 +57,12 @@ type Archive struct {
 
 // Backup is how backups are taken.
 type Backup struct {
-	Driver      string `key:"driver" hint:"auto, mariadb-backup, clone or dump"`
-	Incremental bool   `key:"incremental" hint:"only what has changed since the last one, where the driver can"`
-	Workers     int    `key:"workers" hint:"parts that are stored at once"`
-	Throttle    Size   `key:"throttle" hint:"bytes a second; 0: no limit"`
-	Part        Size   `key:"part" hint:"bytes of a part"`
+	Driver      string        `key:"driver" hint:"auto, mariadb-backup, clone or dump"`
+	Incremental bool          `key:"incremental" hint:"only what has changed since the last one, where the driver can"`
+	Workers     int           `key:"workers" hint:"parts that are stored at once"`
+	Throttle    Size          `key:"throttle" hint:"bytes a second; 0: no limit"`
+	Held        time.Duration `key:"held" hint:"how long storage may hold up sessions that wait for mariadb-backup's locks"`
+	Part        Size          `key:"part" hint:"bytes of a part"`
 }
 
 // Restore is how restores are done.
@@ -94,7 +95,7 @@ func Default() Config {
 	return Config{
 		Version: Version,
 		Archive: Archive{Flush: time.Second, Segment: 8 << 20, MaxWait: time.Minute, Purge: PurgeServer, Keep: 24 * time.Hour},
-		Backup:  Backup{Driver: "auto", Workers: 2, Part: 16 << 20},
+		Backup:  Backup{Driver: "auto", Workers: 2, Held: 10 * time.Second, Part: 16 << 20},
 		Restore: Restore{Workers: 4, Memory: 1 << 30},
 		Expire:  Expire{KeepFull: 2, KeepFor: 30 * 24 * time.Hour},
 		Drill:   Drill{Objective: 30 * time.Minute, Scratch: "/var/tmp", Report: "/var/lib/lifeboat/drills"},

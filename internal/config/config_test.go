@@ -182,6 +182,7 @@ func TestProblemsOfTheFile(t *testing.T) {
 		{"version: 1\narchive: {purge: never}\n", []string{":2: archive.purge: it is \"never\": want server or hold"}},
 		{"version: 1\nbackup: {incremental: yes}\n", []string{":2: backup.incremental: it is \"yes\": want true or false"}},
 		{"version: 1\nbackup: {driver: tar}\n", []string{":2: backup.driver"}},
+		{"version: 1\nbackup: {held: 1ms}\n", []string{":2: backup.held: it is"}},
 		{"version: 1\nbackup: {workers: 0}\n", []string{":2: backup.workers: it is \"0\": want 1 to 256"}},
 		{"version: 1\ndrill: {scratch: tmp}\n", []string{":2: drill.scratch"}},
 		{"version: 1\nexpire: {keep_full: 0}\n", []string{":2: expire.keep_full: it is \"0\": want 1 or more"}},

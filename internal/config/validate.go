@@ -168,6 +168,7 @@ func (l *loader) backup() {
 	b := l.Backup
 	l.want(slices.Contains([]string{"auto", "mariadb-backup", "clone", "dump"}, b.Driver), "backup.driver", "auto, mariadb-backup, clone or dump")
 	l.count("backup.workers", b.Workers)
+	l.between("backup.held", b.Held, time.Second, 24*time.Hour)
 	l.sizes("backup.part", b.Part, 64<<10, maxSegment)
 }
 
