@@ -149,7 +149,7 @@ func runRestore(ctx context.Context, c *config.Loaded, o restoreOptions, out io.
 		return err
 	}
 	text := ui.Restored(rep)
-	if o.PlanOnly {
+	if o.PlanOnly && rep.Plan != nil {
 		text = ui.RestorePlan(rep.Plan)
 	}
 	_, err = io.WriteString(out, text)

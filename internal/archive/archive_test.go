@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/archive"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/repository"
 	"github.com/lifeboat-db/lifeboat/internal/repository/store"
@@ -347,7 +348,11 @@ func TestReset(t *testing.T) {
 			reset = "RESET BINARY LOGS AND GTIDS"
 		}
 		w.exec(reset)
-		w.traffic(10, r)
+		w.traffic(1, r)
+		if st := w.look(); st.Err() == nil || fault.ClassOf(st.Err()) != fault.Gap || !st.Repositories[0].Logs[0].Ahead || st.Repositories[0].Logs[0].BehindBytes != nil {
+			t.Errorf("before it was noticed: %+v, %v", st.Repositories[0].Logs, st.Err())
+		}
+		w.traffic(9, r)
 		stop = w.follow(w.options())
 		defer stop()
 		after := w.log()
@@ -367,6 +372,12 @@ func TestReset(t *testing.T) {
 			t.Error("no alarm")
 		}
 	})
+}
+
+func (w *world) look() *archive.Status {
+	w.t.Helper()
+	place := archive.Place{Name: "r", Open: func(context.Context) (*repository.Repository, error) { return w.repo, nil }}
+	return archive.Look(w.t.Context(), "s", w.self(), []archive.Place{place}, false)
 }
 
 func (w *world) last() string {

@@ -3,6 +3,7 @@ package archive
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -32,6 +33,7 @@ type ServerStatus struct {
 	// Warning is what is wrong with its own expiry of its log.
 	Warning string `json:"warning,omitempty"`
 	files   []sourceFile
+	end     binlog.Position
 }
 
 // PlaceStatus is what a repository holds.
@@ -62,31 +64,36 @@ type LogStatus struct {
 	End      string    `json:"end,omitempty"`     // FILE:OFFSET
 	Reached  string    `json:"reached"`           // GTIDs
 	// Stranger: the server is no member of the set, and nothing leads on by it.
-	Stranger    bool   `json:"stranger,omitempty"`
-	Gaps        []Gap  `json:"gaps"`
-	BehindBytes *int64 `json:"behind_bytes,omitempty"` // of the live server's log; absent: it does not answer
+	Stranger bool  `json:"stranger,omitempty"`
+	Gaps     []Gap `json:"gaps"`
+	// Ahead: the live server's log ends before what is archived of it: it was begun
+	// anew (RESET MASTER), switched off, or has lost its end. How much of it is not archived
+	// nobody knows until `archive run` has looked.
+	Ahead       bool   `json:"ahead,omitempty"`
+	BehindBytes *int64 `json:"behind_bytes,omitempty"` // of the live server's log; absent: it does not answer, or Ahead
 	// LagSeconds is 0 if nothing is behind, else at most the age of the last
-	// commit that is archived; absent: the server does not answer, or nobody
-	// knows, since that commit's time is none or, by a clock that is wrong or by
+	// commit that is archived; absent: as BehindBytes, or nobody knows, since that commit's time is none or, by a clock that is wrong or by
 	// SET timestamp, has not come yet.
 	LagSeconds *float64 `json:"lag_seconds,omitempty"`
 }
 
-// Look asks all servers and reads all places, at once. What does not answer has
-// an Error in it. hold is RunOptions.Hold.
+// Look reads all places at once, and then asks all servers at once: so no log ends
+// before what is archived of it. What does not answer has an Error in it. hold is
+// RunOptions.Hold.
 func Look(ctx context.Context, set string, servers []Server, places []Place, hold bool) *Status {
 	s := &Status{SchemaVersion: StatusVersion, Set: set, Servers: make([]ServerStatus, len(servers)), Repositories: make([]PlaceStatus, len(places))}
 	logs := make([][]Log, len(places))
 	var all sync.WaitGroup
-	for i, server := range servers {
-		all.Go(func() { s.Servers[i] = lookServer(ctx, server, hold) })
-	}
 	for i, place := range places {
 		all.Go(func() {
 			p := &s.Repositories[i]
 			p.Name = place.Name
 			logs[i], p.Refused, p.err = lookPlace(ctx, set, servers, place)
 		})
+	}
+	all.Wait()
+	for i, server := range servers {
+		all.Go(func() { s.Servers[i] = lookServer(ctx, server, hold) })
 	}
 	all.Wait()
 	s.Time = time.Now().UTC()
@@ -111,6 +118,7 @@ func lookServer(ctx context.Context, server Server, hold bool) ServerStatus {
 		return s
 	}
 	s.ID, s.files, s.Warning = source.Server, source.files, source.expiry.warning(hold)
+	s.end = source.End
 	if !source.End.IsZero() {
 		s.End = source.End.String()
 	}
@@ -170,14 +178,17 @@ func (s *Status) log(l Log) LogStatus {
 	}
 	if i := slices.IndexFunc(s.Servers, func(live ServerStatus) bool { return live.ID == l.Server }); i >= 0 {
 		st.Name = s.Servers[i].Name
-		st.compare(l.tip(), s.Servers[i].files, s.Time)
+		st.compare(l.tip(), s.Servers[i], s.Time)
 	}
 	return st
 }
 
 // compare says how far a live server is ahead.
-func (st *LogStatus) compare(tip binlog.Position, files []sourceFile, now time.Time) {
-	behind := behindBytes(tip, files)
+func (st *LogStatus) compare(tip binlog.Position, live ServerStatus, now time.Time) {
+	if st.Ahead = before(live.end, tip); st.Ahead {
+		return
+	}
+	behind := behindBytes(tip, live.files)
 	lag := 0.0
 	if behind > 0 && !st.Last.IsZero() {
 		lag = max(0, now.Sub(st.Last).Seconds())
@@ -201,9 +212,11 @@ func behindBytes(tip binlog.Position, files []sourceFile) (behind int64) {
 	return behind
 }
 
+const whyAhead = "ends before what is archived of it: it was begun anew (RESET MASTER), switched off, or has lost its end"
+
 // Err is what a command ends with: fault.Storage if a repository cannot be
 // read, else fault.Refused if one refuses a server, else fault.Gap if a log has
-// one.
+// one, or has begun anew.
 func (s *Status) Err() error {
 	for _, p := range s.Repositories {
 		if p.err != nil {
@@ -220,6 +233,10 @@ func (s *Status) Err() error {
 			if len(l.Gaps) > 0 {
 				return fault.Errorf(fault.Gap, "archive: repository %s: the log of %s has %d gaps, the first one after %s: %s",
 					p.Name, cmp.Or(l.Name, l.Server), len(l.Gaps), l.Gaps[0].After, l.Gaps[0].Why)
+			}
+			if l.Ahead {
+				return fault.New(fault.Gap, fmt.Errorf("archive: repository %s: the log of %s %s", p.Name, cmp.Or(l.Name, l.Server), whyAhead),
+					"see that archive run runs: it archives the new log; and take a full backup, since none leads on to it")
 			}
 		}
 	}

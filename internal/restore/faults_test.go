@@ -3,6 +3,7 @@ package restore_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -34,7 +35,8 @@ func prepared(t *testing.T, flavor server.Flavor, driver string) *world {
 }
 
 // TestInterrupted: a restore that ends at the beginning of any of its steps goes
-// on by the same command, and comes to the same.
+// on by the same command, as --plan shows, and comes to the same. Another backup is
+// refused.
 func TestInterrupted(t *testing.T) {
 	ways := map[server.Flavor]string{server.MariaDB: backup.MariaDBBackup}
 	if long {
@@ -54,14 +56,38 @@ func TestInterrupted(t *testing.T) {
 					return
 				}
 				t.Logf("interrupted at %q: %v", name, err)
+				o := w.options(dir, "")
+				o.Backup = "20010101T000000Z-0a1b2c"
+				if _, err := w.try(o); fault.ClassOf(err) != fault.Usage || !strings.Contains(err.Error(), "comes from backup") {
+					t.Errorf("interrupted at %q, then from another backup: %v", name, err)
+				}
+				o.Backup, o.PlanOnly = "", true
+				planned := w.restore(o)
 				rep := w.restore(w.options(dir, ""))
 				if !rep.Finished || !rep.Resumed {
 					t.Errorf("interrupted at %q, then %+v", name, rep)
+				}
+				if !planned.Resumed || fmt.Sprintf("%+v", outline(planned)) != fmt.Sprintf("%+v", outline(rep)) {
+					t.Errorf("interrupted at %q, it was planned\n%+v\nand done\n%+v", name, outline(planned), outline(rep))
 				}
 				w.same(dir, want)
 			}
 		})
 	}
+}
+
+// outline is what a plan is about.
+func outline(r *restore.Report) any {
+	type leg struct{ from, server string }
+	legs := []leg{}
+	for _, l := range r.Plan.Legs {
+		legs = append(legs, leg{l.From, l.Server})
+	}
+	return struct {
+		backups []string
+		base    restore.Base
+		legs    []leg
+	}{r.Plan.BackupIDs, r.Plan.Base, legs}
 }
 
 // interrupt restores up to the beginning of step n.

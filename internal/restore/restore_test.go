@@ -223,6 +223,11 @@ func TestRestore(t *testing.T) {
 				if rep = w.restore(w.options(dir, at)); !rep.Finished || len(rep.Steps) > 0 {
 					t.Errorf("done once more: %+v", rep)
 				}
+				nothing := w.options(dir, at)
+				nothing.PlanOnly = true
+				if rep = w.restore(nothing); !rep.Finished || rep.Plan != nil {
+					t.Errorf("planned once more: %+v", rep.Plan)
+				}
 				rep = w.restore(w.options(dir, ""))
 				if !rep.Forward || !rep.Finished {
 					t.Errorf("%+v", rep)

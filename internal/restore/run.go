@@ -155,24 +155,30 @@ type runner struct {
 	telling sync.Mutex // of rep.Steps and Step
 }
 
-func (r *runner) planOnly(ctx context.Context) error {
-	w, err := workspaceOf(r.Dir)
-	if err != nil {
+// planOnly plans what would be done now. There is no plan if nothing would.
+func (r *runner) planOnly(ctx context.Context) (err error) {
+	if r.w, err = workspaceOf(r.Dir); err != nil {
 		return err
 	}
-	j, err := w.read()
-	if err != nil {
+	if r.j, err = r.w.read(); err != nil {
 		return err
 	}
-	req := Request{Until: r.Until, Backup: r.Backup, Log: r.Log}
-	r.j = j
-	if err := r.samePart(); err != nil {
+	if r.j == nil {
+		return r.plan(ctx, Request{Until: r.Until, Backup: r.Backup, Log: r.Log})
+	}
+	if err := r.decide(); err != nil || r.rep.Finished {
 		return err
 	}
-	if j != nil && j.State == Done && !j.satisfies(r.Until, r.Skip) {
-		req.Base, r.rep.Forward = j.Reached, true
+	return r.planNext(ctx)
+}
+
+// planNext plans what is left to be done.
+func (r *runner) planNext(ctx context.Context) error {
+	if r.j.State == Replayed {
+		r.rep.Plan = &Plan{SchemaVersion: 1, Set: r.Set, Repository: r.Repository.Name(), Base: r.j.Base, Until: r.Until, Skip: r.Skip}
+		return nil
 	}
-	return r.plan(ctx, req)
+	return r.plan(ctx, r.request())
 }
 
 func (r *runner) plan(ctx context.Context, req Request) (err error) {
@@ -255,7 +261,12 @@ func (r *runner) open() (err error) {
 	if r.j == nil {
 		return r.openNew()
 	}
-	if err := r.samePart(); err != nil {
+	return r.decide()
+}
+
+// decide decides, by the journal, what a run with one is.
+func (r *runner) decide() error {
+	if err := errors.Join(r.samePart(), r.sameBackup()); err != nil {
 		return err
 	}
 	switch {
@@ -277,6 +288,16 @@ func (r *runner) open() (err error) {
 	// it was goes on.
 	r.rep.Resumed = true
 	return nil
+}
+
+// sameBackup refuses another backup than the one that the target comes from.
+func (r *runner) sameBackup() error {
+	n := len(r.j.Backups)
+	if r.Backup == "" || n == 0 || r.j.Backups[n-1] == r.Backup {
+		return nil
+	}
+	return fault.New(fault.Usage, fmt.Errorf("restore: %s comes from backup %s, not %s", r.w.target, r.j.Backups[n-1], r.Backup),
+		"leave out --backup to go on with it; or restore into another directory")
 }
 
 // anotherStop refuses another stop where nobody looks whether an unfinished
@@ -345,11 +366,10 @@ func (r *runner) request() Request {
 func (r *runner) planHeld(ctx context.Context) (release func(), err error) {
 	r.held, release = ctx, func() {}
 	if r.j.State == Replayed {
-		r.rep.Plan = &Plan{SchemaVersion: 1, Set: r.Set, Repository: r.Repository.Name(), Base: r.j.Base, Until: r.Until, Skip: r.Skip}
-		return release, nil
+		return release, r.planNext(ctx)
 	}
 	for had := []string(nil); ; {
-		if err := r.plan(r.held, r.request()); err != nil {
+		if err := r.planNext(r.held); err != nil {
 			release()
 			return nil, err
 		}

@@ -131,6 +131,9 @@ func archivedLogs(logs []archive.LogStatus) string {
 		if l.Stranger {
 			b += "  " + printable(name) + " is no member of the set: its log is used for nothing\n"
 		}
+		if l.Ahead {
+			b += wrap("its log was begun anew, switched off, or has lost its end; how much of it is not archived is not known", "  "+printable(name)+" ENDS BEFORE THAT: ", "    ")
+		}
 		for _, gap := range l.Gaps {
 			b += wrap(fmt.Sprintf("%s to %s: %s", gap.After, gap.Before, gap.Why), "  GAP of "+printable(name)+", ", "    ")
 		}
@@ -138,7 +141,7 @@ func archivedLogs(logs []archive.LogStatus) string {
 	return b
 }
 
-// behind is how far the live server is ahead; "?" if it does not answer.
+// behind is how far the live server is ahead; "?" if nobody knows.
 func behind(l archive.LogStatus) string {
 	switch {
 	case l.BehindBytes == nil:
