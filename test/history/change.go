@@ -329,6 +329,10 @@ func (s *session) swap() {
 	if slices.ContainsFunc(columns, func(c string) bool { return !t.column(c).nullable || t.column(c).derived }) {
 		return
 	}
+	double := func(c string) bool { return t.column(c).kind.double() } // FLOAT becomes one in a variable
+	if !s.on[DoubleVariables] && (slices.ContainsFunc(columns, double) || slices.ContainsFunc(t.identity, double)) {
+		return
+	}
 	s.rotate(t, columns)
 }
 

@@ -51,7 +51,8 @@ const (
 	NoForeignChecks Feature = "no_foreign_checks" // foreign_key_checks=0
 
 	// DoubleVariables are user variables that hold a DOUBLE: mysqlbinlog prints
-	// 1e10 as 10000000000, which is an integer.
+	// 1e10 as 10000000000, which is an integer, and 14 digits of all others: a row
+	// is not found by the value of its FLOAT.
 	DoubleVariables Feature = "double_variables"
 
 	// ReplaceParent is REPLACE of a row that others refer to. MySQL 9.6 and

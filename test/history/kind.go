@@ -27,6 +27,9 @@ type kind struct {
 	value func(r random) string
 }
 
+// double reports whether a value becomes a DOUBLE in a user variable.
+func (k kind) double() bool { return k.sql == "FLOAT" || k.sql == "DOUBLE" }
+
 // words collide in one collation or another: in case, in accents, in trailing
 // spaces, in expansions; some differ only beyond the BMP.
 var words = []string{

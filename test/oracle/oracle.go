@@ -9,8 +9,8 @@
 //   - MariaDB with XA: the client's one session takes nothing else between
 //     XA PREPARE and XA COMMIT, and where mysqlbinlog has set
 //     pseudo_slave_mode, XA PREPARE drops the session's temporary tables.
-//   - A user variable that holds a DOUBLE is printed without its exponent and
-//     becomes an integer.
+//   - A user variable that holds a DOUBLE is printed with 14 digits, and without
+//     its exponent if it becomes an integer so.
 //   - A statement without a default database that calls DATABASE():
 //     mysqlbinlog cannot unset the one before.
 //   - MyISAM in statement format with a statement that failed half-way: the
