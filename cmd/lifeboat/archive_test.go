@@ -183,6 +183,42 @@ func TestArchiveProcess(t *testing.T) {
 	})
 }
 
+// The log of a server that is gone comes back as files, which inspect reads: to
+// find what a restore is to stop before.
+func TestArchiveFetch(t *testing.T) {
+	s := newSite(t, servertest.All(t)[0])
+	lifeboat(t, 0, s.args("repository", "create"))
+	d := s.start()
+	s.traffic(10)
+	s.exec("DROP TABLE d.t")
+	s.caughtUp()
+	d.signal(syscall.SIGTERM)
+	d.ends(0)
+	if err := s.i.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "logs")
+	args := s.args("archive", "fetch", "--dir", dir)
+	lifeboat(t, 0, args, "bin.000001", "bin.000002", "Next: lifeboat inspect "+dir+"/*")
+	again := report[archive.FetchReport](t, lifeboat(t, 0, append(args, "--json")))
+	if again.SchemaVersion != archive.FetchVersion || again.Server != "mariadb-7" || len(again.Files) < 2 || !again.Files[0].Kept || again.Files[0].First.IsZero() {
+		t.Errorf("%+v", again)
+	}
+	var files []string
+	for _, f := range again.Files {
+		files = append(files, f.Path)
+	}
+	lifeboat(t, 0, append([]string{"inspect"}, files...), "DROP TABLE")
+	lifeboat(t, 5, append(args, "--since", "2101-01-01T00:00:00Z"), "no commit in that time")
+	lifeboat(t, 5, append(args, "--server", "mariadb-8"), "mariadb-7")
+	lifeboat(t, 2, append(args, "--until", "yesterday"), "--until")
+	lifeboat(t, 2, append(args, "--repository", "far"), "no repository of this name")
+	lifeboat(t, 2, s.args("archive", "fetch"), "--dir is missing")
+	for _, command := range []string{"verify", "expire"} {
+		lifeboat(t, 2, s.args(command, "--repository", "far"), "no repository of this name")
+	}
+}
+
 // A server that is down stops nothing and is archived when it is back.
 func TestArchiveServerAway(t *testing.T) {
 	s := newSite(t, servertest.All(t)[0])

@@ -29,7 +29,7 @@ func archiveCommand() *cobra.Command {
 	return family(&cobra.Command{
 		Use:   "archive",
 		Short: "Archive binary logs continuously, and see what is archived",
-	}, archiveRunCommand(), archiveStatusCommand())
+	}, archiveRunCommand(), archiveStatusCommand(), archiveFetchCommand())
 }
 
 func archiveRunCommand() *cobra.Command {

@@ -151,16 +151,27 @@ func openAll(ctx context.Context, c *config.Loaded) (list []*repository.Reposito
 // openOne opens a repository by its name, with the private keys; none: the
 // first.
 func openOne(ctx context.Context, c *config.Loaded, name string, asOf time.Time) (*repository.Repository, error) {
+	named, err := repositoriesNamed(c, name)
+	if err != nil {
+		return nil, err
+	}
+	l, err := named[0].Readable()
+	if err != nil {
+		return nil, err
+	}
+	l.AsOf = asOf
+	return repository.Open(ctx, l)
+}
+
+// repositoriesNamed are those of the configuration, or the one of a name.
+func repositoriesNamed(c *config.Loaded, name string) ([]config.Repository, error) {
+	if name == "" {
+		return c.Repositories, nil
+	}
 	for _, r := range c.Repositories {
-		if name != "" && r.Name != name {
-			continue
+		if r.Name == name {
+			return []config.Repository{r}, nil
 		}
-		l, err := r.Readable()
-		if err != nil {
-			return nil, err
-		}
-		l.AsOf = asOf
-		return repository.Open(ctx, l)
 	}
 	return nil, fault.Usagef("--repository %s: the configuration has no repository of this name", name)
 }

@@ -38,10 +38,9 @@ Look first: --dry-run shows what would go, and why everything else stays.
 			if err != nil {
 				return err
 			}
-			for _, r := range loaded.Repositories {
-				if repository == "" || repository == r.Name {
-					err = errors.Join(err, expireOne(cmd.Context(), loaded, r.Name, dryRun, asJSON, cmd.OutOrStdout()))
-				}
+			named, err := repositoriesNamed(loaded, repository)
+			for _, r := range named {
+				err = errors.Join(err, expireOne(cmd.Context(), loaded, r.Name, dryRun, asJSON, cmd.OutOrStdout()))
 			}
 			return err
 		},

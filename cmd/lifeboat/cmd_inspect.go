@@ -42,6 +42,9 @@ what lies before that place, and the error says where it is.
   # what a replay to this moment would have to do
   lifeboat inspect --from binlog.000041:157 --until 2014-01-10T17:29:59.5-08:00 binlog.0000*
 
+  # who dropped the table, and when? for --until or --skip of a restore
+  lifeboat inspect --find 'drop table' --from binlog.000041:157 binlog.0000*
+
   # the tables with most changes
   lifeboat inspect --json binlog.0000* | jq -r '.tables[] | [.database, .table, .event_bytes] | @tsv'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -52,6 +55,7 @@ what lies before that place, and the error says where it is.
 	f := cmd.Flags()
 	f.StringVar(&o.From, "from", "", "where to begin: FILE:POSITION, or gtid:SET of transactions to leave out (default: the beginning of the log)")
 	f.StringVar(&o.Until, "until", "", "last moment to count: a time with zone, gtid:SET or FILE:POSITION (default: the end of the log)")
+	f.StringVar(&o.Find, "find", "", "list the transactions that have this in a table's name (database.table) or in a statement, such as 'drop table'")
 	f.IntVar(&o.top, "top", 10, "list this many of the largest transactions")
 	f.StringVar(&o.memory, "memory", "1GiB", "memory for following rows from change to change")
 	f.BoolVar(&o.json, "json", false, "write the report as one JSON object to standard output")

@@ -108,15 +108,11 @@ func runRestore(ctx context.Context, c *config.Loaded, o restoreOptions, out io.
 	if o.Dir == "" {
 		return fault.Usagef("--dir is missing: the data directory to make")
 	}
-	var asOf time.Time
-	if o.asOf != "" {
-		var err error
-		if asOf, err = time.Parse(time.RFC3339, o.asOf); err != nil {
-			return fault.Usagef("--repository-as-of %s: want a time such as 2014-01-10T17:30:00Z", o.asOf)
-		}
+	asOf, err := moment("repository-as-of", o.asOf)
+	if err != nil {
+		return err
 	}
 	o.Skip, o.Only = strings.Join(o.skip, ","), strings.Join(o.only, ",")
-	var err error
 	if o.Repository, err = openOne(ctx, c, o.repository, asOf); err != nil {
 		return err
 	}

@@ -77,10 +77,9 @@ func runVerify(ctx context.Context, c *config.Loaded, o verifyOptions, out io.Wr
 			return fault.FromOS(fmt.Errorf("verify: %w", err))
 		}
 	}
-	for _, r := range c.Repositories {
-		if o.repository == "" || o.repository == r.Name {
-			err = errors.Join(err, verifyOne(ctx, c, o, r.Name, out))
-		}
+	named, err := repositoriesNamed(c, o.repository)
+	for _, r := range named {
+		err = errors.Join(err, verifyOne(ctx, c, o, r.Name, out))
 	}
 	return err
 }

@@ -101,7 +101,6 @@ func Follow(ctx context.Context, o Options) error {
 	var lost *unstored
 	var end tail
 	for {
-		began := time.Now()
 		f := &follower{Options: o, other: other.id, torn: torn.at, tail: &end}
 		err := f.once(ctx)
 		if e := (*otherFile)(nil); errors.As(err, &e) {
@@ -116,7 +115,7 @@ func Follow(ctx context.Context, o Options) error {
 		if ctx.Err() != nil {
 			return lost.orNil()
 		}
-		if time.Since(began) > o.MaxWait { // it went well for a while
+		if !f.connected.IsZero() && time.Since(f.connected) > wait { // longer than it was waited for
 			wait = o.MaxWait / 64
 		}
 		pause := pauseAfter(err, wait)
@@ -165,6 +164,8 @@ type follower struct {
 	torn   binlog.Position
 	tail   *tail
 	newest time.Time // of what is archived, by whichever host
+
+	connected time.Time // when the server began to send; zero: it has not
 
 	mu      sync.Mutex // of builder: the stream fills it, the clock empties it
 	builder builder
@@ -253,6 +254,7 @@ func (f *follower) follow(asked context.Context, from resume) error {
 		return err
 	}
 	defer func() { _ = s.Close() }()
+	f.connected = time.Now()
 	if f.Listener.Connected != nil {
 		f.Listener.Connected(f.server, from.at)
 	}

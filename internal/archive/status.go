@@ -167,12 +167,8 @@ func (s *Status) log(l Log) LogStatus {
 	for _, f := range l.Files {
 		st.Bytes += f.End - f.Start
 		st.Stored += f.Stored
-		if st.First.IsZero() || !f.First.IsZero() && f.First.Before(st.First) {
-			st.First = f.First
-		}
-		st.Last = slices.MaxFunc([]time.Time{st.Last, f.Last}, time.Time.Compare)
 	}
-	st.Archived = l.archived()
+	st.First, st.Last, st.Archived = l.first(), l.last(), l.archived()
 	if tip := l.tip(); !tip.IsZero() {
 		st.End = tip.String()
 	}

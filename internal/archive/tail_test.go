@@ -44,6 +44,26 @@ func (w *world) hangUp() {
 	}
 }
 
+// TestBackOff: a connection that lasted for longer than it was waited for has gone
+// well: what ends now and then is taken up again at once, for as often as it ends.
+func TestBackOff(t *testing.T) {
+	w := newWorld(t, servertest.All(t)[0])
+	o := w.options()
+	o.MaxWait = 3200 * time.Millisecond
+	connected, waited := make(chan time.Time, 10), make(chan time.Duration, 10)
+	o.Listener.Connected = func(string, binlog.Position) { connected <- time.Now() }
+	o.Listener.Waiting = func(_ error, pause time.Duration) { waited <- pause }
+	stop := w.follow(o)
+	defer stop()
+	for range 4 {
+		time.Sleep(time.Until((<-connected).Add(250 * time.Millisecond)))
+		w.hangUp()
+		if pause := <-waited; pause > o.MaxWait/64 {
+			t.Errorf("it waits for %s", pause)
+		}
+	}
+}
+
 // TestReconnectIsCheap: what a reconnect reads does not grow with the log, also
 // if another archive has stored some of it meanwhile.
 func TestReconnectIsCheap(t *testing.T) {

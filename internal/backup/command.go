@@ -31,6 +31,9 @@ func findTool(ctx context.Context, configured map[string]string, names ...string
 		return tool{}, err
 	}
 	out, err := exec.CommandContext(ctx, path, "--version").CombinedOutput()
+	if ctx.Err() != nil {
+		return tool{}, context.Cause(ctx)
+	}
 	if err != nil {
 		return tool{}, fault.New(fault.Storage, fmt.Errorf("%s --version: %w: %s", filepath.Base(path), err, lastLines(out, 3)), "can it be run on this host?")
 	}

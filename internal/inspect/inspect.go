@@ -90,7 +90,7 @@ func Run(ctx context.Context, opt Options) (*Report, error) {
 	}
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(opt.Memory + memorySlack))
 	opt.Progress.Begin("reading", set.Size())
-	r := &runner{opt: &opt, set: set, lim: lim, ledger: newLedger(opt.Memory / 2), names: newRegistry(), total: newFileTotals()}
+	r := &runner{opt: &opt, set: set, lim: lim, ledger: newLedger(opt.Memory / 2), names: newRegistry(), find: newFinder(opt.Find), total: newFileTotals()}
 	err = r.run(ctx)
 	if err != nil && ctx.Err() != nil {
 		return nil, explain(ctx, err)
@@ -138,6 +138,7 @@ type runner struct {
 	set    *binlog.Set
 	lim    limits
 	ledger *ledger
+	find   finder
 	names  *registry
 
 	total   fileTotals // of all files
@@ -264,7 +265,7 @@ func (r *runner) report() *Report {
 		FirstCommit: t.first, LastCommit: t.last, GTIDs: t.gtids(r.set.Heads[r.lim.fromFile].Previous),
 		Transactions: t.transactions, Windows: r.ledger.windows,
 		Barriers: t.barriers.sorted(), Verbatim: t.verbatim.sorted(), Refused: t.refused.sorted(),
-		Incomplete: t.incomplete, Largest: t.largest.sorted(),
+		Incomplete: t.incomplete, Largest: t.largest.sorted(), Found: t.found.report(r.opt.Find),
 		Memory: Memory{Limit: r.opt.Memory / 2, Peak: r.ledger.budget.peak},
 		Tables: []Table{},
 	}

@@ -14,8 +14,9 @@ type Options struct {
 	From  string   // FILE:POSITION or gtid:SET (transactions to leave out); default: the beginning of the log
 	Until string   // a time with zone, gtid:SET or FILE:POSITION; default: the end of the log
 
-	Top    int   // how many of the largest transactions to list; default 10, negative: none
-	Memory int64 // bytes for following rows; default 1 GiB, at least 16 MiB
+	Top    int    // how many of the largest transactions to list; default 10, negative: none
+	Find   string // list the transactions that have this in a table's name (database.table) or a statement, in any case; empty: none
+	Memory int64  // bytes for following rows; default 1 GiB, at least 16 MiB
 
 	Progress *replay.Progress // what is going on, for others to watch; may be nil
 }

@@ -31,6 +31,8 @@ type Report struct {
 	Tables       []Table      `json:"tables"`  // largest first
 	Largest      []Large      `json:"largest"` // transactions, largest first
 
+	Found *Found `json:"found,omitempty"` // nil: nothing was looked for
+
 	Barriers   []Construct `json:"barriers"` // executed alone, in order; most frequent first
 	Verbatim   []Construct `json:"verbatim"` // replayed as logged, not merged
 	Refused    []Construct `json:"refused"`  // cannot be replayed

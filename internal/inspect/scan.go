@@ -155,6 +155,7 @@ func (s *scan) transaction(ctx context.Context, t *txn.Transaction) error {
 	if err := s.changes(ctx, t); err != nil {
 		return err
 	}
+	s.find(t)
 	return s.total.count(t, s.rows, s.r.opt.Top, func() []TableCount { return s.tablesOf(t) })
 }
 

@@ -373,6 +373,22 @@ func TestConstructs(t *testing.T) {
 		}
 		checkWidth(t, ui.Inspection(rep))
 		roundTrip(t, rep)
+		found := run(t, inspect.Options{Files: s.logs(first), Find: "drop TABLE"})
+		checkWidth(t, ui.Inspection(found))
+		roundTrip(t, found)
+		drop := construct(rep.Barriers, "DDL", "DROP TABLE").Examples[0]
+		if f := found.Found; f.Count != 1 || len(f.Transactions) != 1 || f.Transactions[0].Position != drop.Position || f.Transactions[0].Statement != drop.Text ||
+			f.Transactions[0].Committed.IsZero() || f.Transactions[0].GTID == "" {
+			t.Errorf("looking for the drop: %+v", f)
+		}
+		// By its table as well as by its statements, each transaction once.
+		found = run(t, inspect.Options{Files: s.logs(first), Find: "shop.STOCK"})
+		if f := found.Found; f.Count != table(t, rep, "shop.stock").Transactions || f.Transactions[0].Rows != 1 || f.Transactions[0].Tables[0].Table != "shop.stock" {
+			t.Errorf("looking for the table: %+v, want %d", f, table(t, rep, "shop.stock").Transactions)
+		}
+		if f := run(t, inspect.Options{Files: s.logs(first), Find: "nowhere"}).Found; f.Count != 0 || f.Transactions == nil {
+			t.Errorf("looking for what is not there: %+v", f)
+		}
 	})
 }
 

@@ -21,6 +21,7 @@ type fileTotals struct {
 	transactions Transactions
 	tables       map[uint32]*tableCounts // by number in the registry
 	largest      largest
+	found        Found
 	barriers     constructs
 	verbatim     constructs
 	refused      constructs
@@ -162,6 +163,7 @@ func (f *fileTotals) add(o *fileTotals, top int) {
 	for _, l := range o.largest.sorted() {
 		f.largest.add(l, top)
 	}
+	f.found.merge(&o.found)
 	f.barriers.merge(&o.barriers)
 	f.verbatim.merge(&o.verbatim)
 	f.refused.merge(&o.refused)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -139,6 +140,42 @@ func archivedLogs(logs []archive.LogStatus) string {
 		}
 	}
 	return b
+}
+
+// FetchLine is one line about a fetch that runs.
+func FetchLine(p *archive.FetchProgress, since time.Duration) string {
+	if p == nil {
+		return "fetch: listing"
+	}
+	line := fmt.Sprintf("fetch: %s, file %s of %s, %s of %s", printable(p.File), units.Count(int64(p.Files+1)), units.Count(int64(p.TotalFiles)), units.Bytes(p.Bytes), units.Bytes(p.TotalBytes))
+	if p.Bytes > 0 {
+		left := time.Duration(float64(since) / float64(p.Bytes) * float64(p.TotalBytes-p.Bytes))
+		line += ", about " + units.Duration(left) + " left"
+	}
+	return line
+}
+
+// FetchedLog tells which files were brought, and where the log has gaps.
+func FetchedLog(r *archive.FetchReport) string {
+	var b strings.Builder
+	g := grid{heads: []string{"Fetched", "bytes", "first commit (UTC)", "last commit (UTC)"}, right: "0100"}
+	for _, f := range r.Files {
+		note := ""
+		if f.Kept {
+			note = "  was there"
+		}
+		g.add(filepath.Base(f.Path), units.Bytes(f.Bytes), moment(f.First, time.DateTime), moment(f.Last, time.DateTime)+note)
+	}
+	if len(r.Files) > 0 {
+		b.WriteString(g.text(inspectWidth))
+	}
+	for _, gap := range r.Gaps {
+		b.WriteString(wrap(fmt.Sprintf("%s to %s: %s", gap.After, gap.Before, gap.Why), "  GAP of "+printable(r.Server)+", ", "    "))
+	}
+	if len(r.Files) > 0 {
+		fmt.Fprintf(&b, "\nNext: lifeboat inspect %s/* shows what is in them.\n", printable(strings.TrimRight(r.Dir, "/")))
+	}
+	return b.String()
 }
 
 // behind is how far the live server is ahead; "?" if nobody knows.

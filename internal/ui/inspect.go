@@ -15,6 +15,7 @@ const (
 	mostFiles      = 20
 	mostTables     = 50
 	mostConstructs = 12
+	mostFound      = 30
 	inspectWidth   = 100 // columns
 )
 
@@ -25,6 +26,9 @@ func Inspection(r *inspect.Report) string {
 	fmt.Fprintf(&b, "Contents\n%s\n", contents(r))
 	if len(r.Tables) > 0 {
 		fmt.Fprintf(&b, "%s\n", tables(r))
+	}
+	if r.Found != nil {
+		fmt.Fprintf(&b, "%s\n", found(r.Found))
 	}
 	if len(r.Largest) > 0 {
 		fmt.Fprintf(&b, "%s\n", transactions(r))
@@ -212,6 +216,28 @@ func transactions(r *inspect.Report) string {
 		}
 	}
 	return g.text(inspectWidth)
+}
+
+// found lists the last of the transactions that were looked for.
+func found(f *inspect.Found) string {
+	heading := fmt.Sprintf("Found %q in %s %s", f.Text, units.Count(f.Count), plural(f.Count, "transaction"))
+	if f.Count == 0 {
+		return heading + "\n"
+	}
+	g := grid{heads: []string{heading, "row changes", "committed (UTC)"}, right: "01"}
+	list := f.Transactions[max(0, len(f.Transactions)-mostFound):]
+	if earlier := f.Count - int64(len(list)); earlier > 0 {
+		g.add(fmt.Sprintf("… %s earlier", units.Count(earlier)))
+	}
+	for _, t := range list {
+		g.add(t.Position, units.Count(t.Rows), moment(t.Committed, time.DateTime+".999999"))
+		what := t.Statement
+		if what == "" {
+			what = tableCounts(t.Tables, inspectWidth-len(t.GTID)-6)
+		}
+		g.add("  " + strings.TrimSpace(t.GTID+"  "+what))
+	}
+	return g.text(inspectWidth) + wrap("restore --until POSITION stops before one; --skip GTID leaves it out, or POSITION where there is none", "  ", "  ")
 }
 
 // tableCounts lists tables as far as they fit into width columns.
