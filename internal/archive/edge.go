@@ -24,22 +24,42 @@ type edge struct {
 	at    binlog.Position
 	asked time.Time     // for it
 	news  chan struct{} // closed with the next word
+	back  chan struct{} // closed with the next word that comes after a silence
 }
 
 // idle is the patience with a log that does not grow.
 const idle = 5 * time.Second
 
 func newEdge(every, patience time.Duration) *edge {
-	return &edge{every: every, patience: patience, news: make(chan struct{})}
+	return &edge{every: every, patience: patience, news: make(chan struct{}), back: make(chan struct{})}
 }
 
 // tell is the server's word, and when it was asked for it.
 func (e *edge) tell(at binlog.Position, asked time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if asked.Sub(e.asked) > silence {
+		close(e.back)
+		e.back = make(chan struct{})
+	}
 	e.at, e.asked = at, asked
 	close(e.news)
 	e.news = make(chan struct{})
+}
+
+// silence is for how long a server that is asked again and again has said nothing,
+// if it was away.
+const silence = 5 * time.Second
+
+// returns is closed when a server that was away answers again; nil, which never
+// is, if nobody asks.
+func (e *edge) returns() <-chan struct{} {
+	if e == nil {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.back
 }
 
 // last is the last word, when it was asked for, and what is closed with the next

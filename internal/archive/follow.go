@@ -102,6 +102,7 @@ func Follow(ctx context.Context, o Options) error {
 	var end tail
 	for {
 		f := &follower{Options: o, other: other.id, torn: torn.at, tail: &end}
+		back := o.edge.returns()
 		err := f.once(ctx)
 		if e := (*otherFile)(nil); errors.As(err, &e) {
 			other = *e
@@ -126,6 +127,7 @@ func Follow(ctx context.Context, o Options) error {
 		case <-ctx.Done():
 			return lost.orNil()
 		case <-time.After(pause):
+		case <-back: // it need not be waited for any more
 		}
 		wait = min(2*wait, o.MaxWait)
 	}

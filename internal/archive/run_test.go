@@ -101,6 +101,35 @@ func TestRunPairs(t *testing.T) {
 	}
 }
 
+// TestRunReturns: a server that comes back is archived at once, however long the
+// back-off would still have waited.
+func TestRunReturns(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+		w := newWorld(t, d)
+		h := &heard{}
+		o := archive.RunOptions{Set: "s", Flush: 20 * time.Millisecond, MaxWait: 64 * time.Hour, Listen: h.listen, Watch: 50 * time.Millisecond,
+			Servers: []archive.Server{{Name: "up", DSN: w.i.DSN("")}}, Places: []archive.Place{w.place("repository")}}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- archive.Run(ctx, o) }()
+		h.await(t, "up repository stored")
+		if err := w.i.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		h.await(t, "up repository waiting")
+		time.Sleep(6 * time.Second)
+		if err := w.i.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.exec("INSERT INTO d.t (b) VALUES ('again')")
+		w.same()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // leave makes a file such as a writer leaves that has died long ago.
 func (w *world) leave(name string) string {
 	w.t.Helper()
