@@ -225,6 +225,34 @@ func (s *Set) Subtract(o Set) error {
 	return nil
 }
 
+// Foregone is what of s a log never held that holds log, if s is of a server with
+// that log: transactions from before the log was begun, which the server came with
+// (it was made from a copy). MySQL: of each source those before the first one that
+// the log has. Of sources, MariaDB: domains, of which the log has nothing, all; but
+// only if absent says so, since it may also be that the server never had them.
+func (s *Set) Foregone(log Set, absent bool) Set {
+	all := Set{flavor: s.flavor}
+	for _, src := range s.sources {
+		theirs := log.intervals(src.uuid, src.tag)
+		if theirs == nil && !absent {
+			continue
+		}
+		mine := &source{uuid: src.uuid, tag: src.tag, ivs: slices.Clone(src.ivs)}
+		if theirs != nil {
+			mine.ivs = mine.ivs.remove(interval{start: theirs[0].start, end: math.MaxUint64})
+		}
+		if len(mine.ivs) > 0 {
+			all.sources = append(all.sources, mine)
+		}
+	}
+	for _, h := range s.heads {
+		if _, found := log.searchDomain(h.Domain); !found && absent {
+			all.heads = append(all.heads, h)
+		}
+	}
+	return all
+}
+
 // sameContents says whether s and o are copies of one Set, which must not be
 // read while it is written.
 func (s *Set) sameContents(o *Set) bool {

@@ -1,6 +1,7 @@
 package gtid
 
 import (
+	"errors"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -326,6 +327,42 @@ func BenchmarkContains(b *testing.B) {
 	for b.Loop() {
 		if !s.Contains(id) {
 			b.Fatal("lost")
+		}
+	}
+}
+
+// TestForegone: of each source what comes before the first transaction of the
+// log; of one that the log does not have all or nothing.
+func TestForegone(t *testing.T) {
+	const a, b = "3e11fa47-71ca-11e1-9e33-c80aa9429562", "4e11fa47-71ca-11e1-9e33-c80aa9429562"
+	for _, c := range []struct {
+		flavor    Flavor
+		base, log string
+		absent    bool
+		want      string
+	}{
+		{MySQL, a + ":1-100," + b + ":1-5", b + ":1-9", true, a + ":1-100"},
+		{MySQL, a + ":1-100," + b + ":1-5", b + ":1-9", false, ""},
+		{MySQL, a + ":1-100", a + ":51-70", false, a + ":1-50"},
+		{MySQL, a + ":1-20:30-60", a + ":41-70", true, a + ":1-20:30-40"},
+		{MySQL, a + ":1-8", a + ":1-5", true, ""}, // lost, not foregone
+		{MySQL, a + ":1-8", "", true, a + ":1-8"},
+		{MySQL, "", a + ":5", true, ""},
+		{MariaDB, "0-1-5,7-1-9", "0-2-4", true, "7-1-9"},
+		{MariaDB, "0-1-5,7-1-9", "0-2-4", false, ""},
+		{MariaDB, "0-1-5", "0-2-9", true, ""},
+	} {
+		base, err1 := ParseSet(c.flavor, c.base)
+		log, err2 := ParseSet(c.flavor, c.log)
+		if err := errors.Join(err1, err2); err != nil {
+			t.Fatal(err)
+		}
+		before := base.String()
+		if got := base.Foregone(log, c.absent); got.String() != c.want {
+			t.Errorf("%s, of a log with %s (%t): %s, want %s", c.base, c.log, c.absent, got, c.want)
+		}
+		if base.String() != before {
+			t.Errorf("%s has become %s", before, base)
 		}
 	}
 }

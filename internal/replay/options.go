@@ -35,6 +35,12 @@ type Options struct {
 	// has written down that the replay is done and what was left out.
 	Restored bool
 
+	// Holds are the GTIDs of the state that was restored into the target, as the
+	// backup says; empty: only the target says. MariaDB's tables have gtid_slave_pos
+	// alone: what a server wrote itself, after it had been a replica, or had been
+	// restored, is known by its binary log, which no backup has.
+	Holds string
+
 	// Accepted is called when nothing speaks against the replay, before anything of
 	// it is written; may be nil.
 	Accepted func() error

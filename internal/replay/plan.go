@@ -87,7 +87,7 @@ func makePlan(ctx context.Context, set *binlog.Set, start Start, stop Stop, have
 	if err := p.checkStart(found, start, stop); err != nil {
 		return nil, err
 	}
-	return p, p.checkTarget(found, start, have)
+	return p, p.checkTarget(found, start, have, opt.Holds)
 }
 
 // LogError gives an error of reading the log its class and the operator's next step.
@@ -345,7 +345,7 @@ func listed(list []gtid.ID, id gtid.ID) bool {
 
 // checkTarget compares the GTID state of the target with the start: a start
 // that is too early or too late shows here before anything is written.
-func (p *Plan) checkTarget(found []*fileSurvey, start Start, have gtid.Set) error {
+func (p *Plan) checkTarget(found []*fileSurvey, start Start, have gtid.Set, holds string) error {
 	if start.HasSet || have.IsEmpty() {
 		return nil
 	}
@@ -365,7 +365,14 @@ func (p *Plan) checkTarget(found []*fileSurvey, start Start, have gtid.Set) erro
 	if !related(have, before) {
 		return nil // the log has GTIDs that the target has never seen: nothing to compare
 	}
-	if !have.ContainsSet(before) {
+	said, err := gtid.ParseSet(have.Flavor(), holds)
+	if err == nil {
+		err = said.Union(have)
+	}
+	if err != nil {
+		return fmt.Errorf("the GTIDs of what was restored: %w", err)
+	}
+	if !said.ContainsSet(before) {
 		return fault.New(fault.Gap, fmt.Errorf("start %s is too late: before it the log has %s, the target only has %s", start, before.String(), have.String()),
 			"take the position from the backup, or --from auto")
 	}

@@ -111,11 +111,16 @@ func (f *finder) divide() error {
 		if err != nil {
 			return err
 		}
-		f.runs = append(f.runs, list...)
 		i, ok := l.ByPosition(base.Base)
 		if !ok {
 			i = -1
 		}
+		for n, r := range list {
+			if list[n], err = r.complete(base.set, ok && l.Server == base.Server); err != nil {
+				return fmt.Errorf("log of %s: %w", l.Server, err)
+			}
+		}
+		f.runs = append(f.runs, list...)
 		f.at[l.Server] = i
 		for _, r := range list {
 			if r.holds(i) {

@@ -64,6 +64,33 @@ func runs(l archive.Log) (list []run, err error) {
 	return list, nil
 }
 
+// complete has a run say also what its server had before its log was begun, as far
+// as the base shows: Previous_gtids has only what was logged (MySQL
+// sql/binlog.cc, open_binlog: gtids_only_in_table is left out), GTID_LIST only the
+// state of the binary log, not gtid_slave_pos. So the log of every server that was
+// made from a copy seems to lack what came with that. own: the base is a place in
+// the log of this server.
+func (r run) complete(base gtid.Set, own bool) (run, error) {
+	lost := base.Foregone(r.reach, own)
+	if lost.IsEmpty() {
+		return r, nil
+	}
+	r.files = slices.Clone(r.files)
+	for i := range r.files {
+		before, ok := previous(r.files[i])
+		if !ok {
+			continue
+		}
+		if err := before.Union(lost); err != nil {
+			return r, err
+		}
+		text := before.String()
+		r.files[i].Previous = &text
+	}
+	r.reach = r.reach.Clone()
+	return r, r.reach.Union(lost)
+}
+
 // described is the last of files that says what came before it. Of one that has
 // just been begun the head may not be archived: there is no transaction in it
 // then.

@@ -32,6 +32,9 @@ func (r *runner) replayAll(ctx context.Context, i *server.Instance) error {
 	legs := r.rep.Plan.Legs
 	if len(legs) == 0 {
 		r.j.Until, r.j.Skip = r.Until, r.Skip
+		if err := r.tellGTIDs(ctx, i); err != nil {
+			return err
+		}
 	}
 	for n, l := range legs {
 		name := StepReplay
@@ -44,6 +47,27 @@ func (r *runner) replayAll(ctx context.Context, i *server.Instance) error {
 		}
 	}
 	return nil
+}
+
+// tellGTIDs has a target onto which nothing is replayed say which state it is of.
+// MySQL's does: gtid_executed is in a table. In MariaDB's tables is gtid_slave_pos
+// only, which is older where the server has written something itself.
+func (r *runner) tellGTIDs(ctx context.Context, i *server.Instance) error {
+	if r.dist.Flavor != server.MariaDB || r.j.Base.GTIDs == "" || r.Only != "" {
+		return nil
+	}
+	set, err := gtid.ParseSet(gtid.MariaDB, r.j.Base.GTIDs)
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	db, err := i.Open("")
+	if err != nil {
+		return err
+	}
+	if _, err = db.ExecContext(ctx, "SET GLOBAL gtid_slave_pos = '"+set.String()+"'"); err != nil {
+		err = fmt.Errorf("restore: set gtid_slave_pos: %w", err)
+	}
+	return errors.Join(err, db.Close())
 }
 
 // replay carries a leg out. But for the last one it goes to the end of its
@@ -62,7 +86,7 @@ func (r *runner) replay(ctx context.Context, i *server.Instance, l *Leg, last bo
 		Target: i.DSN(""), From: l.From, Workers: r.Workers, Memory: r.Memory / 2,
 		Skip: skip, Earlier: r.leftOut(), Only: r.Only,
 		Verify: !r.NoProof, Restored: true, Accepted: func() error { return r.accepted(l) }, Progress: r.Progress,
-		Finalize: l.GTIDs != "" || r.Only != "",
+		Finalize: l.GTIDs != "" || r.Only != "", Holds: r.j.Base.GTIDs,
 	}
 	for _, f := range l.Files {
 		o.Files = append(o.Files, filepath.Join(r.w.logOf(l), f.File))

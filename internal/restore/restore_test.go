@@ -41,17 +41,23 @@ func newWorld(t *testing.T, d server.Distribution) *world {
 
 func newWorldWith(t *testing.T, d server.Distribution, args ...string) *world {
 	t.Helper()
-	args = append([]string{"--log-bin=bin", "--server-id=7"}, args...)
-	w := &world{t: t, d: d, i: servertest.Start(t, d, args...), url: filepath.Join(t.TempDir(), "r")}
+	w := newWorldOf(t, servertest.Start(t, d, append([]string{"--log-bin=bin", "--server-id=7"}, args...)...))
+	w.exec("CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY AUTO_INCREMENT, b VARCHAR(5000), UNIQUE (b(20)))")
+	return w
+}
+
+// newWorldOf archives a server into a repository of its own.
+func newWorldOf(t *testing.T, i *server.Instance) *world {
+	t.Helper()
+	w := &world{t: t, d: i.Distribution(), i: i, url: filepath.Join(t.TempDir(), "r")}
 	var err error
 	w.repo, err = repository.Create(t.Context(), repository.Location{Name: "main", Options: store.Options{URL: w.url}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d.Flavor == server.MySQL {
+	if w.d.Flavor == server.MySQL && len(servertest.Column(t, servertest.Open(t, i, ""), "SELECT plugin_name FROM information_schema.plugins WHERE plugin_name = 'clone'")) == 0 {
 		w.exec("INSTALL PLUGIN clone SONAME 'mysql_clone.so'")
 	}
-	w.exec("CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY AUTO_INCREMENT, b VARCHAR(5000), UNIQUE (b(20)))")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
