@@ -331,6 +331,33 @@ func (w *world) purge() {
 	}
 }
 
+// TestCompressed: statements that the server has compressed are stored as they
+// are, and the ends of transactions are found among them, of whatever size they
+// are. Compressed transactions of MySQL as well.
+func TestCompressed(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+		args := []string{"--log-bin-compress=ON", "--log-bin-compress-min-len=10", "--binlog-format=MIXED", "--max-allowed-packet=64M"}
+		if d.Flavor == server.MySQL {
+			args = []string{"--binlog-transaction-compression=ON", "--max-allowed-packet=64M"}
+		}
+		w := newWorld(t, d, args...)
+		stop := w.follow(w.options())
+		defer stop()
+		comment := strings.Repeat("c", 1000)
+		w.exec("USE d", "CREATE TABLE long_text (a INT PRIMARY KEY COMMENT '"+comment+"')",
+			"/* "+strings.Repeat("x", 100_000)+" */ INSERT INTO t (b) VALUES ('behind a long comment')",
+			"BEGIN", "INSERT INTO t (b) VALUES (REPEAT('y', 10))", "SAVEPOINT a_long_name_of_a_savepoint", "INSERT INTO t (b) VALUES ('"+strings.Repeat("z", 4<<20)+"')", "COMMIT",
+			"XA START 'a transaction with a name'", "INSERT INTO t (b) VALUES ('x')", "XA END 'a transaction with a name'", "XA PREPARE 'a transaction with a name'", "XA COMMIT 'a transaction with a name'",
+			"FLUSH BINARY LOGS", "INSERT INTO t (b) VALUES ('last')")
+		w.await()
+		w.same()
+		f := w.log().Files[0]
+		if len(w.alarms) > 0 || f.Transactions < 6 {
+			t.Errorf("%d transactions; %v", f.Transactions, w.alarms)
+		}
+	})
+}
+
 // TestReset: a log that begins anew under the same names is another one, and
 // nothing of the first is lost.
 func TestReset(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -15,6 +16,7 @@ import (
 // concurrent use.
 type Inflater struct {
 	Limit int64 // largest uncompressed payload, in bytes
+	start int64 // so many bytes are enough; 0: all
 	zstd  *zstd.Decoder
 }
 
@@ -155,11 +157,33 @@ func (in *Inflater) Inflate(ev Event) (Event, error) {
 }
 
 func (in *Inflater) inflateQuery(ev Event) (Event, error) {
-	if len(ev.Body) < queryFixed {
-		return ev, short(ev.Type, ev.Body)
+	head, err := queryHead(ev)
+	if err != nil {
+		return ev, err
 	}
-	head := queryFixed + int(binary.LittleEndian.Uint16(ev.Body[11:])) + int(ev.Body[8]) + 1
 	return in.inflateTail(ev, head, QueryEvent)
+}
+
+// queryHead is how long a QUERY_COMPRESSED_EVENT is up to its statement.
+func queryHead(ev Event) (int, error) {
+	if len(ev.Body) < queryFixed {
+		return 0, short(ev.Type, ev.Body)
+	}
+	return queryFixed + int(binary.LittleEndian.Uint16(ev.Body[11:])) + int(ev.Body[8]) + 1, nil
+}
+
+// QueryStart turns a QUERY_COMPRESSED_EVENT into the plain one with the beginning
+// of its statement, most bytes or fewer; other events come back unchanged. It
+// takes no more memory than that, however large the statement is.
+func QueryStart(ev Event, most int64) (Event, error) {
+	if ev.Type != QueryCompressed {
+		return ev, nil
+	}
+	head, err := queryHead(ev)
+	if err != nil {
+		return ev, err
+	}
+	return (&Inflater{Limit: math.MaxInt64, start: most}).inflateTail(ev, head, QueryEvent)
 }
 
 func (in *Inflater) inflateRows(ev Event) (Event, error) {
@@ -203,8 +227,12 @@ func (in *Inflater) zlib(b []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	defer func() { _ = r.Close() }()
+	limit := size + 1
+	if in.start > 0 && in.start < size {
+		size, limit = in.start, in.start
+	}
 	var out bytes.Buffer
-	if _, err := io.Copy(&out, io.LimitReader(r, size+1)); err != nil {
+	if _, err := io.Copy(&out, io.LimitReader(r, limit)); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	if int64(out.Len()) != size {

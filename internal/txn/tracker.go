@@ -17,7 +17,6 @@ type Tracker struct {
 
 	open  bool
 	began bool // BEGIN or what stands for it
-	in    binlog.Inflater
 }
 
 // Open reports whether a group has begun and not ended.
@@ -74,11 +73,14 @@ func (t *Tracker) end(ev binlog.Event, at time.Time) (bool, error) {
 	return true, nil
 }
 
+// verbWithin is how much of a statement is looked at for its first words.
+const verbWithin = 64 << 10
+
 func (t *Tracker) query(ev binlog.Event) (bool, error) {
 	if !t.open {
 		return false, nil // MySQL: nothing stands outside of a group; nothing ends here
 	}
-	ev, err := t.in.Inflate(ev)
+	ev, err := binlog.QueryStart(ev, verbWithin)
 	if err != nil {
 		return false, err
 	}
