@@ -214,7 +214,7 @@ func TestArchiveFetch(t *testing.T) {
 	lifeboat(t, 2, append(args, "--until", "yesterday"), "--until")
 	lifeboat(t, 2, append(args, "--repository", "far"), "no repository of this name")
 	lifeboat(t, 2, s.args("archive", "fetch"), "--dir is missing")
-	for _, command := range []string{"verify", "expire"} {
+	for _, command := range []string{"verify", "expire", "info"} {
 		lifeboat(t, 2, s.args(command, "--repository", "far"), "no repository of this name")
 	}
 }

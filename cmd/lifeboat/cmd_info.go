@@ -49,10 +49,8 @@ manifest is damaged or a restore will take longer than drill.objective.
 }
 
 func showInfo(ctx context.Context, c *config.Loaded, name string, asJSON bool, out io.Writer) (err error) {
-	for _, r := range c.Repositories {
-		if name != "" && r.Name != name {
-			continue
-		}
+	named, err := repositoriesNamed(c, name)
+	for _, r := range named {
 		err = errors.Join(err, showOne(ctx, c, r.Name, asJSON, out))
 	}
 	return err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/archive"
+	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/replay"
 )
@@ -19,6 +20,16 @@ type chain struct {
 	from point // at which the last leg begins
 	at   point // at which it ends
 	runs []run // of the legs
+}
+
+// end is where a chain ends, as a stop that is exact: of a time nobody knows
+// whether all of it is there.
+func (c chain) end() string {
+	if !c.at.set.IsEmpty() {
+		return "gtid:" + c.at.set.String()
+	}
+	last := c.last().Files[len(c.last().Files)-1]
+	return binlog.Position{File: last.File, Offset: last.Boundary}.String()
 }
 
 func (c chain) last() *Leg { return c.legs[len(c.legs)-1] }
@@ -422,8 +433,8 @@ func (f *finder) shortOf(best chain, text string) error {
 		}
 		return fault.New(fault.Gap, errors.Join(append(errs, fmt.Errorf("nothing that was committed behind %s can be reached", from))...), "lifeboat archive status shows what is there")
 	}
-	until := best.last().Until.UTC().Format(time.RFC3339)
-	hint := "with --until " + until + " it comes back up to there"
+	until := best.last().Until.UTC().Format(time.RFC3339Nano)
+	hint := "with --until " + best.end() + " it comes back up to there"
 	if common, with := f.common(best); with != "" {
 		hint = "--until gtid:" + common + " brings back what both have; after that --log " + with + " without --until goes on from there"
 	}

@@ -539,6 +539,12 @@ func TestLegsToTheEnd(t *testing.T) {
 					if fault.ClassOf(err) != fault.Gap {
 						t.Errorf("class %d: %v", fault.ClassOf(err), err)
 					}
+					if advice := untilOf(err); advice != "" {
+						seen["advised"]++
+						if _, again := restore.MakePlan(h.inventory(), restore.Request{Backup: b.ID, Until: advice}); again != nil {
+							t.Errorf("the advice is --until %s, which is refused as well: %v\n%v", advice, again, err)
+						}
+					}
 					return
 				}
 				if len(p.Legs) == 0 {
@@ -562,11 +568,18 @@ func TestLegsToTheEnd(t *testing.T) {
 				seen[fmt.Sprint(len(p.Legs), " legs")]++
 			})
 			t.Log(seen)
-			if seen["refused"] == 0 || seen["1 legs"] == 0 || seen["2 legs"] == 0 || seen["3 legs"] == 0 {
+			if seen["refused"] == 0 || seen["advised"] == 0 || seen["1 legs"] == 0 || seen["2 legs"] == 0 || seen["3 legs"] == 0 {
 				t.Error("the histories do not have everything")
 			}
 		})
 	}
+}
+
+// untilOf is the stop that an error advises; none: "".
+func untilOf(err error) string {
+	_, text, _ := strings.Cut(err.Error(), "with --until ")
+	until, _, _ := strings.Cut(text, " it comes back")
+	return until
 }
 
 // TestLegsToAStop: a plan for a stop that is a time or GTIDs comes to a state of
