@@ -92,6 +92,7 @@ type command struct {
 	env  []string // nil: ours
 	in   io.Reader
 	out  io.Writer
+	said func(line string) // is told each line of its standard error; may be nil
 
 	// mark is what it has to say last on its standard error, beside exit code 0;
 	// empty: anything.
@@ -100,7 +101,7 @@ type command struct {
 
 // run runs it. When the context ends, the tool is killed.
 func (c command) run(ctx context.Context) error {
-	var said tail
+	said := tail{line: c.said}
 	in := &whole{r: c.in}
 	cmd := exec.CommandContext(ctx, c.tool.path, c.args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = c.env, c.out, &said
@@ -140,7 +141,11 @@ func (w *whole) Read(p []byte) (int, error) {
 }
 
 // tail keeps the end of what is written to it.
-type tail struct{ b []byte }
+type tail struct {
+	b    []byte
+	line func(string) // is told each line; may be nil
+	part []byte       // of the line that has not ended
+}
 
 // tailBytes is how much of it is kept at least.
 const tailBytes = 64 << 10
@@ -149,7 +154,23 @@ func (t *tail) Write(p []byte) (int, error) {
 	if t.b = append(t.b, p...); len(t.b) > 2*tailBytes {
 		t.b = append(t.b[:0], t.b[len(t.b)-tailBytes:]...)
 	}
+	if t.line != nil {
+		t.lines(p)
+	}
 	return len(p), nil
+}
+
+// lines tells the lines that end in p.
+func (t *tail) lines(p []byte) {
+	for {
+		line, rest, ended := bytes.Cut(p, []byte("\n"))
+		if t.part = append(t.part, line...); !ended {
+			t.part = t.part[:min(len(t.part), tailBytes)]
+			return
+		}
+		t.line(string(t.part))
+		t.part, p = t.part[:0], rest
+	}
 }
 
 // last is the last line that is not empty.

@@ -64,6 +64,18 @@ func (d mariaBackup) Check(ctx context.Context, s Source) error {
 	})
 }
 
+// stage notes, from what the tool says, whether it has others wait: from BACKUP
+// STAGE BLOCK_DDL to END (10.11.18 extra/mariabackup/backup_mysql.cc; versions that
+// do not say so are not known to).
+func stage(line string, h holder) {
+	switch {
+	case strings.Contains(line, "BACKUP STAGE BLOCK_"):
+		h.holds(true)
+	case strings.Contains(line, "BACKUP STAGE END"):
+		h.holds(false)
+	}
+}
+
 // waiters are those that wait for BACKUP STAGE BLOCK_DDL and BLOCK_COMMIT: their
 // state is that of MDL's namespace BACKUP (10.11 sql/mdl.cc).
 func (mariaBackup) waiters(ctx context.Context, db *sql.DB) (n int, err error) {
@@ -142,6 +154,9 @@ func (d mariaBackup) Take(ctx context.Context, s Source, parent *Manifest, w io.
 		}
 	}
 	run := command{tool: t, args: takeArgs(c, s.Threads, parent), env: c.env(), out: w, mark: "completed OK!"}
+	if h, ok := w.(holder); ok {
+		run.said = func(line string) { stage(line, h) }
+	}
 	if err := run.run(ctx); err != nil {
 		return Taken{}, err
 	}

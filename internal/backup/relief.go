@@ -17,6 +17,10 @@ type blocker interface {
 	waiters(ctx context.Context, db *sql.DB) (int, error)
 }
 
+// holder is told by a driver when its tool takes such locks, and lets them go. Who
+// waits at other times waits for somebody else.
+type holder interface{ holds(yes bool) }
+
 // relief keeps a stream that is held up from holding up the server. Near its end
 // a tool has locks that commits wait for, and still writes: if that does not get
 // away, because the throttle or the storage lets nothing pass, the server stands
@@ -27,6 +31,7 @@ type relief struct {
 	waiters func(context.Context) (int, error)
 	give    func(error) // up
 
+	hold  atomic.Bool // the tool has locks
 	hurry atomic.Bool // sessions wait
 
 	mu      sync.Mutex
@@ -54,11 +59,11 @@ func (t *taking) relieve(u *upload) (r *relief, stop func()) {
 	ctx, cancel := context.WithCancel(u.ctx)
 	var ended sync.WaitGroup
 	ended.Go(func() {
-		_ = withServer(ctx, t.Source.DSN, func(db *sql.DB) error {
-			r.waiters = func(ctx context.Context) (int, error) { return b.waiters(ctx, db) }
-			r.look(ctx, time.NewTicker(lookEvery), t.Source.Throttle > 0)
-			return nil
-		})
+		r.waiters = func(ctx context.Context) (n int, err error) {
+			err = withServer(ctx, t.Source.DSN, func(db *sql.DB) error { n, err = b.waiters(ctx, db); return err })
+			return n, err
+		}
+		r.look(ctx, time.NewTicker(lookEvery), t.Source.Throttle > 0)
 	})
 	return r, func() { cancel(); ended.Wait() }
 }
@@ -78,7 +83,7 @@ func (r *relief) look(ctx context.Context, tick *time.Ticker, throttled bool) {
 		stalled := now - last
 		last = now
 		n := 0
-		if throttled || stalled >= lookFrom {
+		if r.hold.Load() && (throttled || stalled >= lookFrom) {
 			n = r.ask(ctx)
 		}
 		r.hurry.Store(n > 0)

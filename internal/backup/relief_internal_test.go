@@ -19,6 +19,7 @@ func TestThrottleLifted(t *testing.T) {
 		asked.Add(1)
 		return int(waiting.Load()), nil
 	}}
+	r.hold.Store(true)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); r.look(ctx, time.NewTicker(time.Millisecond), true) }()
@@ -59,17 +60,20 @@ func TestGivenUp(t *testing.T) {
 		writes  time.Duration // each in storage
 		between time.Duration // of the tool
 		waiters int
+		other   bool // who waits does so for somebody else's lock
 		given   bool
 	}{
-		{"one long write", time.Hour, 0, 3, true},
-		{"many short ones", 5 * time.Millisecond, 0, 3, true},
-		{"nobody waits", 5 * time.Millisecond, 0, 0, false},
-		{"a slow tool", 0, 20 * time.Millisecond, 3, false},
+		{"one long write", time.Hour, 0, 3, false, true},
+		{"many short ones", 5 * time.Millisecond, 0, 3, false, true},
+		{"nobody waits", 5 * time.Millisecond, 0, 0, false, false},
+		{"for somebody else", 5 * time.Millisecond, 0, 3, true, false},
+		{"a slow tool", 0, 20 * time.Millisecond, 3, false, false},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			defer cancel(nil)
 			r := &relief{most: most, give: cancel, waiters: func(context.Context) (int, error) { return c.waiters, nil }}
+			r.hold.Store(!c.other)
 			go r.look(ctx, time.NewTicker(lookFrom+time.Millisecond), true)
 			for begun := time.Now(); ctx.Err() == nil && time.Since(begun) < 5*most; {
 				_, _ = r.stall(func() (int, error) { pass(ctx, c.writes); return 0, nil })

@@ -48,6 +48,9 @@ func (w *watcher) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// holds is what a driver tells: see holder.
+func (w *watcher) holds(yes bool) { w.relief.hold.Store(yes) }
+
 // throttle waits until n bytes may pass, or sessions wait for them.
 func (w *watcher) throttle(n int) error {
 	if w.relief.hurry.Load() {
