@@ -48,6 +48,9 @@ what lies before that place, and the error says where it is.
   # the tables with most changes
   lifeboat inspect --json binlog.0000* | jq -r '.tables[] | [.database, .table, .event_bytes] | @tsv'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("find") && o.Find == "" {
+				return fault.Usagef("--find: the text is empty")
+			}
 			o.Files = args
 			return runInspect(cmd.Context(), &o, cmd.OutOrStdout())
 		},
@@ -55,7 +58,7 @@ what lies before that place, and the error says where it is.
 	f := cmd.Flags()
 	f.StringVar(&o.From, "from", "", "where to begin: FILE:POSITION, or gtid:SET of transactions to leave out (default: the beginning of the log)")
 	f.StringVar(&o.Until, "until", "", "last moment to count: a time with zone, gtid:SET or FILE:POSITION (default: the end of the log)")
-	f.StringVar(&o.Find, "find", "", "list the transactions that have this in a table's name (database.table) or in a statement, such as 'drop table'")
+	f.StringVar(&o.Find, "find", "", "list the transactions that have this in a table's name (DATABASE.TABLE), or in a DDL or a logged statement, such as 'drop table'")
 	f.IntVar(&o.top, "top", 10, "list this many of the largest transactions")
 	f.StringVar(&o.memory, "memory", "1GiB", "memory for following rows from change to change")
 	f.BoolVar(&o.json, "json", false, "write the report as one JSON object to standard output")

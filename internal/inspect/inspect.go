@@ -138,7 +138,7 @@ type runner struct {
 	set    *binlog.Set
 	lim    limits
 	ledger *ledger
-	find   finder
+	find   *finder
 	names  *registry
 
 	total   fileTotals // of all files

@@ -15,7 +15,7 @@ type Options struct {
 	Until string   // a time with zone, gtid:SET or FILE:POSITION; default: the end of the log
 
 	Top    int    // how many of the largest transactions to list; default 10, negative: none
-	Find   string // list the transactions that have this in a table's name (database.table) or a statement, in any case; empty: none
+	Find   string // list the transactions that have this in a table's name (database.table) or a statement, in any case, without backquotes; empty: none
 	Memory int64  // bytes for following rows; default 1 GiB, at least 16 MiB
 
 	Progress *replay.Progress // what is going on, for others to watch; may be nil

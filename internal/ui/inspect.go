@@ -232,6 +232,9 @@ func found(f *inspect.Found) string {
 	for _, t := range list {
 		g.add(t.Position, units.Count(t.Rows), moment(t.Committed, time.DateTime+".999999"))
 		what := t.Statement
+		if what != "" && t.Database != "" {
+			what = t.Database + ": " + what
+		}
 		if what == "" {
 			what = tableCounts(t.Tables, inspectWidth-len(t.GTID)-6)
 		}
