@@ -210,7 +210,7 @@ func TestArchiveFetch(t *testing.T) {
 	}
 	lifeboat(t, 0, append([]string{"inspect"}, files...), "DROP TABLE")
 	lifeboat(t, 5, append(args, "--since", "2101-01-01T00:00:00Z"), "no commit in that time")
-	lifeboat(t, 5, append(args, "--server", "mariadb-8"), "mariadb-7")
+	lifeboat(t, 2, append(args, "--server", "mariadb-8"), "mariadb-7")
 	lifeboat(t, 2, append(args, "--until", "yesterday"), "--until")
 	lifeboat(t, 2, append(args, "--repository", "far"), "no repository of this name")
 	lifeboat(t, 2, s.args("archive", "fetch"), "--dir is missing")

@@ -16,25 +16,52 @@ type Want struct {
 	Until  time.Time // commits up to this; zero: to the last one
 }
 
-// Choose finds the run of files that has everything which is wanted: from the
-// first to the last one with such a commit. It is a Log of its own.
-func Choose(logs []Log, w Want) (Log, error) {
-	l, err := chooseLog(logs, w.Server)
-	if err != nil {
-		return Log{}, err
+// Chosen is the part of a log that was wanted.
+type Chosen struct {
+	Log               // the files from the first to the last one with a commit of that time
+	Missing []Gap     // gaps of the whole log in which commits of that time may have been
+	End     time.Time // of the whole log: its last commit
+}
+
+// Choose finds what is wanted.
+func Choose(logs []Log, w Want) (c Chosen, err error) {
+	if !w.Until.IsZero() && w.Until.Before(w.Since) {
+		return c, fault.Usagef("until %s lies before since %s", moment(w.Until), moment(w.Since))
 	}
-	first := slices.IndexFunc(l.Files, w.matches)
+	if c.Log, err = chooseLog(logs, w.Server); err != nil {
+		return c, err
+	}
+	c.Missing, c.End = c.missing(w), c.last()
+	first := slices.IndexFunc(c.Files, w.matches)
 	if first < 0 {
-		return Log{}, fault.Errorf(fault.Gap, "archive: the log of %s has no commit in that time; it has those from %s to %s", l.Server, moment(l.first()), moment(l.last()))
+		err := fmt.Errorf("archive: the log of %s has no commit in that time; it has those from %s to %s", c.Server, moment(c.first()), moment(c.End))
+		if len(c.Missing) > 0 {
+			err = fmt.Errorf("%w; and a gap in that time, after %s: %s", err, c.Missing[0].After, c.Missing[0].Why)
+		}
+		return c, fault.New(fault.Gap, err, "")
 	}
 	last := first
-	for i := first; i < len(l.Files); i++ {
-		if w.matches(l.Files[i]) {
+	for i := first; i < len(c.Files); i++ {
+		if w.matches(c.Files[i]) {
 			last = i
 		}
 	}
-	l.Files = l.Files[first : last+1]
-	return l, l.checkNames()
+	c.Files = c.Files[first : last+1]
+	return c, c.checkNames()
+}
+
+// missing are the gaps that are not known to lie outside of the time: what was
+// committed in one lies between the commits before and behind it.
+func (l Log) missing(w Want) (gaps []Gap) {
+	for i := range l.Files {
+		before, behind := Log{Files: l.Files[:i+1]}.last(), Log{Files: l.Files[i+1:]}.first()
+		late := !w.Until.IsZero() && before.After(w.Until)
+		early := !behind.IsZero() && behind.Before(w.Since)
+		if !late && !early {
+			gaps = append(gaps, l.gapsAt(i)...)
+		}
+	}
+	return gaps
 }
 
 // matches: without bounds every file does, and else one with a commit in between.
@@ -61,7 +88,7 @@ func chooseLog(logs []Log, server string) (Log, error) {
 	case server == "":
 		return Log{}, fault.New(fault.Usage, fmt.Errorf("archive: there are the logs of %s", strings.Join(names, ", ")), "say whose is wanted; lifeboat archive status shows more of them")
 	default:
-		return Log{}, fault.Errorf(fault.Gap, "archive: there is no log of %s; there are those of %s", server, strings.Join(names, ", "))
+		return Log{}, fault.Usagef("archive: there is no log of %s; there are those of %s", server, strings.Join(names, ", "))
 	}
 }
 

@@ -23,8 +23,17 @@ const magic = "\xfebin"
 // them together are what the server sent. A file of that name is replaced; it
 // appears whole.
 func Fetch(ctx context.Context, r *repository.Repository, f File, dir string) (path string, err error) {
+	return fetch(ctx, r, f, dir, func(string) error { return nil })
+}
+
+// fetchTemp are the names of files that are not whole yet.
+const fetchTemp = ".fetch-*"
+
+// fetch is Fetch; the file takes its place if accept, which is given its path
+// until then, agrees.
+func fetch(ctx context.Context, r *repository.Repository, f File, dir string, accept func(tmp string) error) (path string, err error) {
 	path = filepath.Join(dir, f.File)
-	tmp, err := os.CreateTemp(dir, ".fetch-*")
+	tmp, err := os.CreateTemp(dir, fetchTemp)
 	if err != nil {
 		return "", fetchError(f, err)
 	}
@@ -39,7 +48,10 @@ func Fetch(ctx context.Context, r *repository.Repository, f File, dir string) (p
 	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return "", fetchError(f, err)
 	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
+	if err = accept(tmp.Name()); err != nil {
+		return "", err
+	}
+	if err = os.Rename(tmp.Name(), path); err != nil {
 		return "", fetchError(f, err)
 	}
 	return path, nil

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lifeboat-db/lifeboat/internal/archive"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/server"
@@ -65,8 +67,20 @@ func TestFetchLog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		mine[len(mine)/2] ^= 1
-		for _, mine := range [][]byte{mine, mine[:10], nil} {
+		for _, beginning := range [][]byte{mine[:len(mine)-5], mine[:10], nil} { // as of an earlier fetch, or of one that the disk has forgotten
+			if err := os.WriteFile(victim, beginning, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := archive.FetchLog(t.Context(), w.repo, "s", l, dir, func(archive.FetchProgress) {}); err != nil {
+				t.Errorf("%d bytes of it: %v", len(beginning), err)
+			}
+			if now, err := os.ReadFile(victim); err != nil || !bytes.Equal(now, mine) {
+				t.Errorf("%d bytes of it are %d now: %v", len(beginning), len(now), err)
+			}
+		}
+		other := bytes.Clone(mine)
+		other[5] ^= 1
+		for _, mine := range [][]byte{other, other[:10], append(bytes.Clone(mine), 0)} {
 			if err := os.WriteFile(victim, mine, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -77,10 +91,26 @@ func TestFetchLog(t *testing.T) {
 				t.Errorf("%d bytes of mine are %d now: %v", len(mine), len(now), err)
 			}
 		}
-		if err := os.Remove(victim); err != nil {
+		for what, put := range map[string]func() error{
+			"a pipe":                  func() error { return unix.Mkfifo(victim, 0o600) },
+			"a link to nothing":       func() error { return os.Symlink("nowhere", victim) },
+			"a directory of its name": func() error { return os.Mkdir(victim, 0o700) },
+		} {
+			if err := errors.Join(os.RemoveAll(victim), put()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := archive.FetchLog(t.Context(), w.repo, "s", l, dir, func(archive.FetchProgress) {}); fault.ClassOf(err) != fault.Refused {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if err := os.RemoveAll(victim); err != nil {
 			t.Fatal(err)
 		}
-		l.Files = append(l.Files[:2:2], l.Files[3:]...)
+		whole := w.log()
+		whole.Files = append(whole.Files[:2:2], whole.Files[3:]...)
+		if l, err = archive.Choose([]archive.Log{whole}, archive.Want{}); err != nil {
+			t.Fatal(err)
+		}
 		rep, err = archive.FetchLog(t.Context(), w.repo, "s", l, dir, func(archive.FetchProgress) {})
 		if fault.ClassOf(err) != fault.Gap || len(rep.Gaps) != 1 || len(rep.Files) != len(l.Files) {
 			t.Errorf("a file is missing between: %+v, %v", rep.Gaps, err)

@@ -17,16 +17,23 @@ type Gap struct {
 
 // Gaps finds the places at which the log does not go on.
 func (l Log) Gaps() (gaps []Gap) {
-	for i, f := range l.Files {
-		at := binlog.Position{File: f.File, Offset: f.End}.String()
-		if f.Hole() {
-			next := nextStart(f)
-			gaps = append(gaps, Gap{Server: l.Server, After: at, Before: binlog.Position{File: f.File, Offset: next}.String(),
-				Why: fmt.Sprintf("%d bytes of the file are not there", next-f.End)})
-		}
-		if why := l.Apart(i); why != "" {
-			gaps = append(gaps, Gap{Server: l.Server, After: at, Before: l.Files[i+1].File + ":4", Why: why})
-		}
+	for i := range l.Files {
+		gaps = append(gaps, l.gapsAt(i)...)
+	}
+	return gaps
+}
+
+// gapsAt are those in file number i and behind it.
+func (l Log) gapsAt(i int) (gaps []Gap) {
+	f := l.Files[i]
+	at := binlog.Position{File: f.File, Offset: f.End}.String()
+	if f.Hole() {
+		next := nextStart(f)
+		gaps = append(gaps, Gap{Server: l.Server, After: at, Before: binlog.Position{File: f.File, Offset: next}.String(),
+			Why: fmt.Sprintf("%d bytes of the file are not there", next-f.End)})
+	}
+	if why := l.Apart(i); why != "" {
+		gaps = append(gaps, Gap{Server: l.Server, After: at, Before: l.Files[i+1].File + ":4", Why: why})
 	}
 	return gaps
 }

@@ -172,6 +172,9 @@ func FetchedLog(r *archive.FetchReport) string {
 	for _, gap := range r.Gaps {
 		b.WriteString(wrap(fmt.Sprintf("%s to %s: %s", gap.After, gap.Before, gap.Why), "  GAP of "+printable(r.Server)+", ", "    "))
 	}
+	if !r.End.IsZero() {
+		fmt.Fprintf(&b, "The last commit that is archived of %s is one of %s UTC.\n", printable(r.Server), r.End.UTC().Format(time.DateTime))
+	}
 	if len(r.Files) > 0 {
 		fmt.Fprintf(&b, "\nNext: lifeboat inspect %s/* shows what is in them.\n", printable(strings.TrimRight(r.Dir, "/")))
 	}
