@@ -375,10 +375,19 @@ func TestReset(t *testing.T) {
 			reset = "RESET BINARY LOGS AND GTIDS"
 		}
 		w.exec(reset)
-		w.traffic(1, r)
-		if st := w.look(); st.Err() == nil || fault.ClassOf(st.Err()) != fault.Gap || !st.Repositories[0].Logs[0].Ahead || st.Repositories[0].Logs[0].BehindBytes != nil {
-			t.Errorf("before it was noticed: %+v, %v", st.Repositories[0].Logs, st.Err())
+		unnoticed := func(when string) {
+			t.Helper()
+			if st := w.look(); fault.ClassOf(st.Err()) != fault.Gap || st.Repositories[0].Logs[0].Alarm == "" || st.Repositories[0].Logs[0].BehindBytes != nil {
+				t.Errorf("%s, before it was noticed: %+v, %v", when, st.Repositories[0].Logs, st.Err())
+			}
 		}
+		unnoticed("reset")
+		w.exec("INSERT INTO d.t (b) VALUES (REPEAT('x', 3000000))")
+		unnoticed("as long as it was")
+		for range len(before.Files) + 1 {
+			w.exec("FLUSH BINARY LOGS")
+		}
+		unnoticed("with more files")
 		w.traffic(9, r)
 		stop = w.follow(w.options())
 		defer stop()

@@ -32,8 +32,8 @@ type ServerStatus struct {
 	Error string `json:"error,omitempty"` // why it does not answer
 	// Warning is what is wrong with its own expiry of its log.
 	Warning string `json:"warning,omitempty"`
-	files   []sourceFile
-	end     binlog.Position
+	source  Source
+	dsn     string
 }
 
 // PlaceStatus is what a repository holds.
@@ -66,11 +66,11 @@ type LogStatus struct {
 	// Stranger: the server is no member of the set, and nothing leads on by it.
 	Stranger bool  `json:"stranger,omitempty"`
 	Gaps     []Gap `json:"gaps"`
-	// Ahead: the live server's log ends before what is archived of it: it was begun
-	// anew (RESET MASTER), switched off, or has lost its end. How much of it is not archived
-	// nobody knows until `archive run` has looked.
-	Ahead       bool   `json:"ahead,omitempty"`
-	BehindBytes *int64 `json:"behind_bytes,omitempty"` // of the live server's log; absent: it does not answer, or Ahead
+	// Alarm is why the live server's log does not go on from what is archived: it was
+	// begun anew (RESET MASTER), switched off, or has lost its end, or what comes next
+	// is gone. How much is not archived nobody knows then.
+	Alarm       string `json:"alarm,omitempty"`
+	BehindBytes *int64 `json:"behind_bytes,omitempty"` // of the live server's log; absent: it does not answer, or Alarm
 	// LagSeconds is 0 if nothing is behind, else at most the age of the last
 	// commit that is archived; absent: as BehindBytes, or nobody knows, since that commit's time is none or, by a clock that is wrong or by
 	// SET timestamp, has not come yet.
@@ -103,8 +103,9 @@ func Look(ctx context.Context, set string, servers []Server, places []Place, hol
 			p.Error = p.err.Error()
 			continue
 		}
-		p.Logs = s.describe(logs[i])
+		all.Go(func() { p.Logs = s.describe(ctx, logs[i]) })
 	}
+	all.Wait()
 	return s
 }
 
@@ -113,12 +114,14 @@ func lookServer(ctx context.Context, server Server, hold bool) ServerStatus {
 	defer cancel()
 	s := ServerStatus{Name: server.Name}
 	source, err := server.ask(ctx)
+	if err == nil {
+		s.dsn, err = server.dsn()
+	}
 	if err != nil {
 		s.Error = err.Error()
 		return s
 	}
-	s.ID, s.files, s.Warning = source.Server, source.files, source.expiry.warning(hold)
-	s.end = source.End
+	s.ID, s.source, s.Warning = source.Server, source, source.expiry.warning(hold)
 	if !source.End.IsZero() {
 		s.End = source.End.String()
 	}
@@ -149,20 +152,20 @@ func lookPlace(ctx context.Context, set string, servers []Server, place Place) (
 
 // describe tells what a place's logs are. A live server of which nothing is
 // there has an empty one.
-func (s *Status) describe(logs []Log) []LogStatus {
+func (s *Status) describe(ctx context.Context, logs []Log) []LogStatus {
 	out := []LogStatus{}
 	for _, l := range logs {
-		out = append(out, s.log(l))
+		out = append(out, s.log(ctx, l))
 	}
 	for _, live := range s.Servers {
 		if live.ID != "" && !slices.ContainsFunc(logs, func(l Log) bool { return l.Server == live.ID }) {
-			out = append(out, s.log(Log{Server: live.ID}))
+			out = append(out, s.log(ctx, Log{Server: live.ID}))
 		}
 	}
 	return out
 }
 
-func (s *Status) log(l Log) LogStatus {
+func (s *Status) log(ctx context.Context, l Log) LogStatus {
 	st := LogStatus{Server: l.Server, Files: len(l.Files), Reached: l.Reached(), Stranger: l.Stranger, Gaps: append([]Gap{}, l.Gaps()...)}
 	for _, f := range l.Files {
 		st.Bytes += f.End - f.Start
@@ -174,17 +177,16 @@ func (s *Status) log(l Log) LogStatus {
 	}
 	if i := slices.IndexFunc(s.Servers, func(live ServerStatus) bool { return live.ID == l.Server }); i >= 0 {
 		st.Name = s.Servers[i].Name
-		st.compare(l.tip(), s.Servers[i], s.Time)
+		if st.Alarm = s.Servers[i].source.alarm(ctx, s.Servers[i].dsn, l); st.Alarm == "" {
+			st.compare(l.tip(), s.Servers[i].source.files, s.Time)
+		}
 	}
 	return st
 }
 
 // compare says how far a live server is ahead.
-func (st *LogStatus) compare(tip binlog.Position, live ServerStatus, now time.Time) {
-	if st.Ahead = before(live.end, tip); st.Ahead {
-		return
-	}
-	behind := behindBytes(tip, live.files)
+func (st *LogStatus) compare(tip binlog.Position, files []sourceFile, now time.Time) {
+	behind := behindBytes(tip, files)
 	lag := 0.0
 	if behind > 0 && !st.Last.IsZero() {
 		lag = max(0, now.Sub(st.Last).Seconds())
@@ -208,11 +210,9 @@ func behindBytes(tip binlog.Position, files []sourceFile) (behind int64) {
 	return behind
 }
 
-const whyAhead = "ends before what is archived of it: it was begun anew (RESET MASTER), switched off, or has lost its end"
-
 // Err is what a command ends with: fault.Storage if a repository cannot be
 // read, else fault.Refused if one refuses a server, else fault.Gap if a log has
-// one, or has begun anew.
+// one, or has an Alarm.
 func (s *Status) Err() error {
 	for _, p := range s.Repositories {
 		if p.err != nil {
@@ -230,8 +230,8 @@ func (s *Status) Err() error {
 				return fault.Errorf(fault.Gap, "archive: repository %s: the log of %s has %d gaps, the first one after %s: %s",
 					p.Name, cmp.Or(l.Name, l.Server), len(l.Gaps), l.Gaps[0].After, l.Gaps[0].Why)
 			}
-			if l.Ahead {
-				return fault.New(fault.Gap, fmt.Errorf("archive: repository %s: the log of %s %s", p.Name, cmp.Or(l.Name, l.Server), whyAhead),
+			if l.Alarm != "" {
+				return fault.New(fault.Gap, fmt.Errorf("archive: repository %s: the log of %s does not go on: %s", p.Name, cmp.Or(l.Name, l.Server), l.Alarm),
 					"see that archive run runs: it archives the new log; and take a full backup, since none leads on to it")
 			}
 		}

@@ -3,6 +3,7 @@ package archive
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/stream"
@@ -41,6 +42,26 @@ func (s Source) Standing(l Log) Standing {
 	_, st.Alarm = start(l, s.files, "", binlog.Position{})
 	st.Behind = behindBytes(st.Tip, s.files)
 	return st
+}
+
+// alarm says why the server's log does not go on from what is archived of it; empty:
+// it does, or nobody knows. Names and sizes alone do not tell: a log that was begun
+// anew has the same ones after a while.
+func (s Source) alarm(ctx context.Context, dsn string, l Log) string {
+	if len(l.Files) == 0 {
+		return ""
+	}
+	if len(s.files) == 0 {
+		return "the server has no binary log any more"
+	}
+	tip := l.Files[len(l.Files)-1]
+	if slices.ContainsFunc(s.files, func(f sourceFile) bool { return f.Name == tip.File }) {
+		if id, err := fileID(ctx, dsn, tip.File); err == nil && id != tip.ID {
+			return fmt.Sprintf("the server has another %s than the archived one: its log was reset", tip.File)
+		}
+	}
+	_, why := start(l, s.files, "", binlog.Position{})
+	return why
 }
 
 // Has reports whether the archive has all that the server's log had up to end.

@@ -132,8 +132,8 @@ func archivedLogs(logs []archive.LogStatus) string {
 		if l.Stranger {
 			b += "  " + printable(name) + " is no member of the set: its log is used for nothing\n"
 		}
-		if l.Ahead {
-			b += wrap("its log was begun anew, switched off, or has lost its end; how much of it is not archived is not known", "  "+printable(name)+" ENDS BEFORE THAT: ", "    ")
+		if l.Alarm != "" {
+			b += wrap(l.Alarm+"; how much is not archived is not known", "  "+printable(name)+" DOES NOT GO ON: ", "    ")
 		}
 		for _, gap := range l.Gaps {
 			b += wrap(fmt.Sprintf("%s to %s: %s", gap.After, gap.Before, gap.Why), "  GAP of "+printable(name)+", ", "    ")

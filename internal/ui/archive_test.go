@@ -24,7 +24,7 @@ func TestArchiveStatus(t *testing.T) {
 					End: "binlog.000043:98765", Reached: "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-1234567", BehindBytes: &none},
 				{Server: "4e11fa47-71ca-11e1-9e33-c80aa9429562", Name: "db2", Files: 2, Bytes: 1 << 20, Stored: 1 << 19, First: first, Last: last, End: "binlog.000007:5",
 					BehindBytes: &some, LagSeconds: &lag, Gaps: []archive.Gap{{After: "binlog.000003:700", Before: "binlog.000005:4", Why: "the files between were never archived"}}},
-				{Server: "mariadb-9", Name: "db5", Files: 1, Bytes: 100, Stored: 90, End: "bin.000010:104", Ahead: true},
+				{Server: "mariadb-9", Name: "db5", Files: 1, Bytes: 100, Stored: 90, End: "bin.000010:104", Alarm: "the server has another bin.000010 than the archived one: its log was reset"},
 				{Server: "mariadb-7", Files: 1, Bytes: 100, Stored: 90, End: "bin.000001:104", Stranger: true},
 			}, Refused: []archive.Refusal{{Server: "db4", Why: "it is no member"}}},
 			{Name: "near", Logs: []archive.LogStatus{}},
