@@ -84,8 +84,9 @@ func profile() func() {
 
 const exitCodes = `Exit codes: 0 done and proven; 1 failed; 2 usage; 3 stopped, run again to
 resume; 4 verification failed; 5 gap, or start or stop not in the log;
-6 refused: the target holds somebody's data; 7 another run holds the target;
-8 storage or credentials; 9 out of space; 130 interrupted.`
+6 refused: somebody's data, what depends on a skipped transaction, or no member
+of the set; 7 another run holds the target; 8 storage or credentials; 9 out of
+space; 130 interrupted.`
 
 func exitCode(ctx context.Context, err error) int {
 	if err == nil {

@@ -139,6 +139,11 @@ func printable(s string) string {
 	}, s)
 }
 
+// oneLine joins the lines of an error that has several.
+func oneLine(s string) string {
+	return printable(strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "))
+}
+
 // wrap breaks text at blanks, so that no line is longer than inspectWidth.
 // Words that are longer than a line, such as GTID sets, are broken behind
 // commas and colons.
@@ -146,7 +151,7 @@ func wrap(text, first, next string) string {
 	var b strings.Builder
 	line, empty := first, true
 	room := inspectWidth - utf8.RuneCountInString(next)
-	for _, w := range strings.Fields(printable(text)) {
+	for _, w := range strings.Fields(oneLine(text)) {
 		for n, part := range parts(w, room) {
 			long := utf8.RuneCountInString(line) + 1 + utf8.RuneCountInString(part)
 			if !empty && (n > 0 || long > inspectWidth) {

@@ -154,7 +154,7 @@ func Info(i *restore.Info) string {
 	for _, x := range i.Backups {
 		until := utc(x.Until)
 		if x.Problem != "" {
-			until = "leads nowhere"
+			until = "not to the end"
 		}
 		takes := "unknown"
 		if x.Seconds > 0 {
@@ -165,10 +165,10 @@ func Info(i *restore.Info) string {
 	b.WriteString(g.text(0))
 	for _, x := range i.Backups {
 		if x.Problem != "" {
-			fmt.Fprintf(&b, "%s: %s\n", x.ID, printable(x.Problem))
+			fmt.Fprintf(&b, "%s: %s\n", x.ID, oneLine(x.Problem))
 		}
 		for _, w := range x.Warnings {
-			fmt.Fprintf(&b, "%s: warning: %s\n", x.ID, printable(w))
+			fmt.Fprintf(&b, "%s: warning: %s\n", x.ID, oneLine(w))
 		}
 	}
 	return b.String()
@@ -182,7 +182,7 @@ func Drill(r *drill.Result) string {
 	case r.Passed:
 		fmt.Fprintf(&b, "The drill has passed: set %s came back in %s, %d tables checked.\n", printable(r.Set), took, r.Tables)
 	default:
-		fmt.Fprintf(&b, "THE DRILL HAS FAILED after %s: %s\n", took, printable(r.Error))
+		fmt.Fprintf(&b, "THE DRILL HAS FAILED after %s: %s\n", took, oneLine(r.Error))
 	}
 	if r.Objective > 0 {
 		fmt.Fprintf(&b, "A recovery may take %s.\n", units.Duration(time.Duration(r.Objective*float64(time.Second))))

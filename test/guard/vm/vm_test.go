@@ -110,6 +110,7 @@ func bootWith(t *testing.T, script string, prepare func(ctx context.Context, pay
 	tar, disk := filepath.Join(dir, "payload.tar"), filepath.Join(dir, "disk.img")
 	run(ctx, t, "tar", "-C", payload, "-cf", tar, ".")
 	run(ctx, t, "cp", "--sparse=always", filepath.Join(vm, "base.img"), disk)
+	run(ctx, t, "truncate", "-s", "6G", disk) // a script that needs it grows the filesystem
 	qemu := exec.CommandContext(ctx, filepath.Join(vm, "qemu"), "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "qemu64",
 		"-m", "1024", "-smp", "2", "-display", "none", "-serial", "stdio", "-monitor", "none", "-vga", "none", "-net", "none",
 		"-kernel", filepath.Join(vm, "kernel"), "-initrd", filepath.Join(vm, "initrd"),
