@@ -103,6 +103,9 @@ func MakePlan(inv Inventory, req Request) (*Plan, error) {
 		p.warnOfClocks(inv.Logs, stop)
 		return p, err
 	}
+	if len(inv.Backups) == 0 {
+		return nil, fault.New(fault.Gap, fmt.Errorf("restore: there is no backup of set %s in repository %s", inv.Set, inv.Repository), "is that the set's name? lifeboat backup makes one")
+	}
 	candidates, err := usable(inv.Backups, req.Backup, stop)
 	if err != nil {
 		return nil, err
@@ -152,10 +155,8 @@ func usable(all []backup.Manifest, id string, stop replay.Stop) (list []backup.M
 		return list, nil
 	case id != "":
 		return nil, fault.New(fault.Gap, fmt.Errorf("restore: backup %s is not there, or was finished after %s", id, stop), "lifeboat info lists backups")
-	case len(all) > 0:
-		return nil, fault.New(fault.Gap, fmt.Errorf("restore: every backup was finished after %s", stop), "choose a later time")
 	default:
-		return nil, fault.New(fault.Gap, errors.New("restore: there is no backup"), "lifeboat backup makes one")
+		return nil, fault.New(fault.Gap, fmt.Errorf("restore: every backup was finished after %s", stop), "choose a later time")
 	}
 }
 

@@ -270,7 +270,9 @@ func (r *runner) decide() error {
 		return err
 	}
 	switch {
-	case r.j.Set != r.Set || r.j.Repository != r.Repository.ID():
+	case r.j.Set != r.Set:
+		return fault.New(fault.Refused, fmt.Errorf("restore: %s was restored from set %s, not from %s", r.w.target, r.j.Set, r.Set), "choose another directory")
+	case r.j.Repository != r.Repository.ID():
 		return fault.New(fault.Refused, fmt.Errorf("restore: %s was restored from set %s of another repository", r.w.target, r.j.Set), "choose another directory")
 	case r.j.satisfies(r.Until, r.Skip):
 		r.rep.Reached, r.rep.Finished = r.j.Reached, true
