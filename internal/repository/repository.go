@@ -130,6 +130,9 @@ func (r *Repository) checkEmpty(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if e.Name == markerName { // somebody was faster
+			return errIsOne
+		}
 		return fault.New(fault.Storage, fmt.Errorf("the place is not empty: there is %s", e.Name), "choose an empty one")
 	}
 	return nil

@@ -145,6 +145,10 @@ func TestRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	running := servertest.Start(t, w.d)
+	mysql, err := servertest.Of(t, server.MySQL).Tool("mysqld")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		change func(o *restore.Options)
 		class  fault.Class
@@ -154,6 +158,7 @@ func TestRefused(t *testing.T) {
 		"the directory of a live server":   {func(o *restore.Options) { o.Dir = running.DataDir() }, fault.Refused, "works in it"},
 		"no directory":                     {func(o *restore.Options) { o.Dir = "" }, fault.Usage, "missing"},
 		"no server program":                {func(o *restore.Options) { o.Mysqld = "/bin/false" }, fault.Usage, "--mysqld"},
+		"the other vendor's server":        {func(o *restore.Options) { o.Mysqld = mysql }, fault.Usage, "the backup is of"},
 		"before every backup":              {func(o *restore.Options) { o.Until = "2001-01-01T00:00:00Z" }, fault.Gap, "every backup was finished after"},
 		"after the end of the log":         {func(o *restore.Options) { o.Until = "2101-01-01T00:00:00Z" }, fault.Gap, ""},
 		"a time without a zone":            {func(o *restore.Options) { o.Until = "2026-01-01 00:00:00" }, fault.Usage, "zone"},

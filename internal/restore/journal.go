@@ -52,6 +52,10 @@ type Journal struct {
 
 	Password string `json:"password,omitempty"`
 
+	// Served is the vendor and series of the server that has worked, or will work, on
+	// the target, as server.Distribution has it; empty: not known (before 2026-11-26).
+	Served string `json:"served,omitempty"`
+
 	Only    string          `json:"only,omitempty"`     // databases and tables that are wanted
 	Skip    string          `json:"skip,omitempty"`     // transactions to leave out, as they were given
 	LeftOut *replay.LeftOut `json:"left_out,omitempty"` // that were, up to Reached

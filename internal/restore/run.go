@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -408,6 +409,27 @@ func (r *runner) checkSpace() error {
 	return nil
 }
 
+// fits reports whether a server program is for a backup: of its vendor, and of the
+// same series where it is the server's files, which another one would change.
+func fits(d server.Distribution, m backup.Manifest) bool {
+	vendor := server.MySQL
+	if strings.Contains(m.ServerVersion, "MariaDB") {
+		vendor = server.MariaDB
+	}
+	var have, want [2]int
+	_, err1 := fmt.Sscanf(d.Version, "%d.%d", &have[0], &have[1])
+	_, err2 := fmt.Sscanf(m.ServerVersion, "%d.%d", &want[0], &want[1])
+	if err1 != nil || err2 != nil || d.Flavor != vendor {
+		return false
+	}
+	order := slices.Compare(have[:], want[:])
+	return order == 0 || order > 0 && m.Driver == backup.Dump
+}
+
+func wrongServer(d server.Distribution, why string) error {
+	return fault.New(fault.Usage, fmt.Errorf("restore: the server program is %s of %s, and %s", d.Version, d.Flavor, why), "name one of the same vendor and series with --mysqld")
+}
+
 // bring puts the backup into the target and the log beside it, at the same time.
 func (r *runner) bring() (err error) {
 	if r.dist, err = server.At(r.Mysqld, r.w.dir); err != nil {
@@ -415,7 +437,16 @@ func (r *runner) bring() (err error) {
 	}
 	p := r.rep.Plan
 	if r.j.State == Unpacking {
+		r.j.Served = r.dist.Name
+	}
+	if r.j.Served != "" && r.j.Served != r.dist.Name {
+		return wrongServer(r.dist, "a server of "+r.j.Served+" has worked on "+r.w.target)
+	}
+	if r.j.State == Unpacking {
 		last := p.Backups[len(p.Backups)-1]
+		if !fits(r.dist, last) {
+			return wrongServer(r.dist, "the backup is of "+last.ServerVersion)
+		}
 		r.j.Base, r.j.Backups, r.j.Settings = p.Base, p.BackupIDs, last.Settings
 		r.j.Base.At = r.j.Base.At.Add(wholeSecond)
 		r.j.Inexact, r.j.Latest = last.Driver == backup.Clone, last.Until
