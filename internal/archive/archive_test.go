@@ -335,7 +335,7 @@ func (w *world) purge() {
 // are, and the ends of transactions are found among them, of whatever size they
 // are. Compressed transactions of MySQL as well.
 func TestCompressed(t *testing.T) {
-	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+	vendors(t, func(t *testing.T, d server.Distribution) {
 		args := []string{"--log-bin-compress=ON", "--log-bin-compress-min-len=10", "--binlog-format=MIXED", "--max-allowed-packet=64M"}
 		if d.Flavor == server.MySQL {
 			args = []string{"--binlog-transaction-compression=ON", "--max-allowed-packet=64M"}

@@ -13,13 +13,12 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/archive"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/server"
-	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
 )
 
 // TestFetchLog: what is fetched is what the server had; interrupted, it goes on;
 // a file that is another one is left as it is, and said to be in the way.
 func TestFetchLog(t *testing.T) {
-	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+	vendors(t, func(t *testing.T, d server.Distribution) {
 		r := seeded(t)
 		w := newWorld(t, d)
 		stop := w.follow(w.options())

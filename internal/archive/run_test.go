@@ -104,7 +104,7 @@ func TestRunPairs(t *testing.T) {
 // TestRunReturns: a server that comes back is archived at once, however long the
 // back-off would still have waited.
 func TestRunReturns(t *testing.T) {
-	servertest.Each(t, func(t *testing.T, d server.Distribution) {
+	vendors(t, func(t *testing.T, d server.Distribution) {
 		w := newWorld(t, d)
 		h := &heard{}
 		o := archive.RunOptions{Set: "s", Flush: 20 * time.Millisecond, MaxWait: 64 * time.Hour, Listen: h.listen, Watch: 50 * time.Millisecond,

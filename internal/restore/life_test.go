@@ -14,13 +14,17 @@ import (
 
 // TestSecondLife: a server that was restored can be archived, backed up and
 // restored again, by each driver, and so can the one that comes of that. Its log
-// never has what it came with.
+// never has what it came with. Three lives in a long run, else two.
 func TestSecondLife(t *testing.T) {
+	lives := 2
+	if long {
+		lives = 3
+	}
 	for _, flavor := range []server.Flavor{server.MariaDB, server.MySQL} {
 		for _, driver := range drivers(servertest.Of(t, flavor)) {
 			t.Run(driver+" of "+string(flavor), func(t *testing.T) {
 				w := newWorld(t, servertest.Of(t, flavor))
-				for life := range 3 {
+				for life := range lives {
 					w.traffic(22, fmt.Sprintf("before%d", life))
 					m := w.backup(driver, backup.Options{})
 					w.archived()
