@@ -53,10 +53,15 @@ func Choose(logs []Log, w Want) (c Chosen, err error) {
 // missing are the gaps that are not known to lie outside of the time: what was
 // committed in one lies between the commits before and behind it.
 func (l Log) missing(w Want) (gaps []Gap) {
+	behind := make([]time.Time, len(l.Files)+1) // the first commit from a file on
+	for i := len(l.Files) - 1; i >= 0; i-- {
+		behind[i] = earlier(behind[i+1], l.Files[i].First)
+	}
+	var before time.Time // the last commit up to a file
 	for i := range l.Files {
-		before, behind := Log{Files: l.Files[:i+1]}.last(), Log{Files: l.Files[i+1:]}.first()
+		before = later(before, l.Files[i].Last)
 		late := !w.Until.IsZero() && before.After(w.Until)
-		early := !behind.IsZero() && behind.Before(w.Since)
+		early := !behind[i+1].IsZero() && behind[i+1].Before(w.Since)
 		if !late && !early {
 			gaps = append(gaps, l.gapsAt(i)...)
 		}
@@ -108,16 +113,29 @@ func (l Log) checkNames() error {
 
 func (l Log) first() (t time.Time) {
 	for _, f := range l.Files {
-		if t.IsZero() || !f.First.IsZero() && f.First.Before(t) {
-			t = f.First
-		}
+		t = earlier(t, f.First)
 	}
 	return t
 }
 
+// earlier is the earlier of two times, of which the zero Time is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
 func (l Log) last() (t time.Time) {
 	for _, f := range l.Files {
-		t = slices.MaxFunc([]time.Time{t, f.Last}, time.Time.Compare)
+		t = later(t, f.Last)
 	}
 	return t
 }
