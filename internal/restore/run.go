@@ -409,6 +409,21 @@ func (r *runner) checkSpace() error {
 	return nil
 }
 
+// checkServer refuses a server program that is not for what is to be unpacked, or not
+// the one that has worked on it.
+func (r *runner) checkServer(p *Plan) error {
+	if r.j.State != Unpacking {
+		if r.j.Served != "" && r.j.Served != r.dist.Name {
+			return wrongServer(r.dist, "a server of "+r.j.Served+" has worked on "+r.w.target)
+		}
+		return nil
+	}
+	if last := p.Backups[len(p.Backups)-1]; !fits(r.dist, last) {
+		return wrongServer(r.dist, "the backup is of "+last.ServerVersion)
+	}
+	return nil
+}
+
 // fits reports whether a server program is for a backup: of its vendor, and of the
 // same series where it is the server's files, which another one would change.
 func fits(d server.Distribution, m backup.Manifest) bool {
@@ -436,17 +451,12 @@ func (r *runner) bring() (err error) {
 		return fault.New(fault.Usage, fmt.Errorf("restore: %w", err), "name the server program with --mysqld")
 	}
 	p := r.rep.Plan
-	if r.j.State == Unpacking {
-		r.j.Served = r.dist.Name
-	}
-	if r.j.Served != "" && r.j.Served != r.dist.Name {
-		return wrongServer(r.dist, "a server of "+r.j.Served+" has worked on "+r.w.target)
+	if err := r.checkServer(p); err != nil {
+		return err
 	}
 	if r.j.State == Unpacking {
 		last := p.Backups[len(p.Backups)-1]
-		if !fits(r.dist, last) {
-			return wrongServer(r.dist, "the backup is of "+last.ServerVersion)
-		}
+		r.j.Served = r.dist.Name
 		r.j.Base, r.j.Backups, r.j.Settings = p.Base, p.BackupIDs, last.Settings
 		r.j.Base.At = r.j.Base.At.Add(wholeSecond)
 		r.j.Inexact, r.j.Latest = last.Driver == backup.Clone, last.Until
