@@ -35,7 +35,8 @@ server need not be there any more. A restore needs no fetch.
 
 Without --since and --until it brings the whole log; else the files with commits
 of that time, and all between them. Every byte is verified. A file that is there
-already is kept if it is the same, and else refused: run again, it goes on.
+already is kept if it is the same, goes on if it is the beginning of what is
+archived by now, and else is refused: run again, it goes on.
 
 It ends with 5 if there is nothing of that time, or if the files have a gap.
 

@@ -50,7 +50,8 @@ type FetchProgress struct {
 // FetchLog brings all files of a log, as Fetch does, into a directory, which is
 // made if need be. A file that is there already is kept if it is the same, goes on
 // if it is the beginning of what is archived by now, and else is refused: so what
-// was interrupted goes on, and nothing else is overwritten. The report is there with an error as well.
+// was interrupted goes on, and nothing else is overwritten. The report is there
+// with an error as well.
 func FetchLog(ctx context.Context, r *repository.Repository, set string, l Chosen, dir string, progress func(FetchProgress)) (*FetchReport, error) {
 	rep := &FetchReport{SchemaVersion: FetchVersion, Set: set, Server: l.Server, Dir: dir, Files: []Fetched{}, Gaps: append([]Gap{}, l.Missing...), End: l.End}
 	if err := os.MkdirAll(dir, 0o700); err != nil {

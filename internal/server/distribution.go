@@ -143,9 +143,6 @@ func describe(mysqld string) (Distribution, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, mysqld, "--no-defaults", "--version").CombinedOutput()
-	if ctx.Err() != nil {
-		return Distribution{}, context.Cause(ctx)
-	}
 	if err != nil {
 		return Distribution{}, fmt.Errorf("%s --version: %w: %s", mysqld, err, strings.TrimSpace(string(out)))
 	}
