@@ -80,6 +80,15 @@ func parseVersion(text string) (v [3]int) {
 // series is the major and minor number of it.
 func series(text string) [2]int { v := parseVersion(text); return [2]int{v[0], v[1]} }
 
+// Fits reports whether a server program of a vendor (mysql, mariadb) and version is
+// for a backup: of the same vendor, and of the same series where the backup has the
+// server's files, which another one would change; a later one may load a dump.
+func (m Manifest) Fits(vendor, version string) bool {
+	have, want := series(version), series(m.ServerVersion)
+	order := slices.Compare(have[:], want[:])
+	return strings.EqualFold(vendor, m.Flavor) && want != [2]int{} && (order == 0 || order > 0 && m.Driver == Dump)
+}
+
 func (t tool) atLeast(version ...int) bool {
 	have := parseVersion(t.version)
 	return slices.Compare(have[:], version) >= 0

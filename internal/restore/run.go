@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -418,27 +417,10 @@ func (r *runner) checkServer(p *Plan) error {
 		}
 		return nil
 	}
-	if last := p.Backups[len(p.Backups)-1]; !fits(r.dist, last) {
+	if last := p.Backups[len(p.Backups)-1]; !last.Fits(string(r.dist.Flavor), r.dist.Version) {
 		return wrongServer(r.dist, "the backup is of "+last.ServerVersion)
 	}
 	return nil
-}
-
-// fits reports whether a server program is for a backup: of its vendor, and of the
-// same series where it is the server's files, which another one would change.
-func fits(d server.Distribution, m backup.Manifest) bool {
-	vendor := server.MySQL
-	if strings.Contains(m.ServerVersion, "MariaDB") {
-		vendor = server.MariaDB
-	}
-	var have, want [2]int
-	_, err1 := fmt.Sscanf(d.Version, "%d.%d", &have[0], &have[1])
-	_, err2 := fmt.Sscanf(m.ServerVersion, "%d.%d", &want[0], &want[1])
-	if err1 != nil || err2 != nil || d.Flavor != vendor {
-		return false
-	}
-	order := slices.Compare(have[:], want[:])
-	return order == 0 || order > 0 && m.Driver == backup.Dump
 }
 
 func wrongServer(d server.Distribution, why string) error {
