@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -34,7 +35,8 @@ func TestDiskFull(t *testing.T) {
 		}
 		smalldisk.Resize(t, disk, ample)
 		if target.PID() == 0 {
-			t.Log("the server had ended")
+			said, err := os.ReadFile(target.ErrorLog())
+			t.Logf("the server had ended: %s (%v)", said, err)
 			if err := target.Restart(t.Context()); err != nil {
 				t.Fatal(err)
 			}
