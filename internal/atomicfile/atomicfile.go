@@ -1,11 +1,13 @@
-// Package atomicfile puts small files on disk: whole or not at all, and there
-// when the call has returned.
+// Package atomicfile puts files on disk: small ones whole or not at all, and all
+// of them there when the call has returned.
 package atomicfile
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 )
 
 // Replace writes a file of mode 0600 beside path and renames it over path.
@@ -37,4 +39,29 @@ func SyncDir(dir string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// SyncTree puts on disk what others have written into a directory: the files and
+// directories in it, at any depth, and its own name. What is neither is passed over.
+func SyncTree(dir string) error {
+	const workers = 16 // a filesystem's journal takes what they wait for together
+	var running sync.WaitGroup
+	var errs [workers]error
+	paths := make(chan string)
+	for n := range workers {
+		running.Go(func() {
+			for path := range paths {
+				errs[n] = errors.Join(errs[n], SyncDir(path)) // a file is synced alike
+			}
+		})
+	}
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && (e.IsDir() || e.Type().IsRegular()) {
+			paths <- path
+		}
+		return err
+	})
+	close(paths)
+	running.Wait()
+	return errors.Join(append(errs[:], err, SyncDir(filepath.Dir(filepath.Clean(dir))))...)
 }

@@ -45,3 +45,27 @@ func TestReplaceFullDisk(t *testing.T) {
 		t.Errorf("%q %v", got, err)
 	}
 }
+
+// TestSyncTree: what is there can be synced, whatever it is; what is not, or cannot
+// be read, is told. (What it is for only a power cut shows: internal/restore
+// TestPowerLoss.)
+func TestSyncTree(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "tree")
+	if err := os.MkdirAll(filepath.Join(dir, "a/b"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"x", "a/y", "a/b/z"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o400); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("nowhere", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := SyncTree(dir); err != nil {
+		t.Error(err)
+	}
+	if err := SyncTree(filepath.Join(dir, "none")); err == nil {
+		t.Error("a tree that is not there")
+	}
+}

@@ -8,12 +8,14 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/lifeboat-db/lifeboat/internal/atomicfile"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/repository"
 )
 
 // Unpack makes a data directory of a chain of backups, see Chain. dir must be
-// empty or missing; if it fails, it is empty again.
+// empty or missing; if it fails, it is empty again. What it has made is on disk when
+// it returns: the vendor's tools leave it to the kernel (mbstream syncs nothing).
 //
 // What is in it belongs to the user that runs this. It is a data directory of
 // the version that the manifest names, for a server with a name of its own: it
@@ -46,7 +48,11 @@ func unpack(ctx context.Context, r *repository.Repository, chain []Manifest, dir
 		defer s.close()
 		streams[i] = Stream{Manifest: m, Reader: s}
 	}
-	if err := d.Unpack(ctx, streams, dir, o); err != nil {
+	err = d.Unpack(ctx, streams, dir, o)
+	if err == nil {
+		err = fault.FromOS(atomicfile.SyncTree(dir))
+	}
+	if err != nil {
 		return errors.Join(fmt.Errorf("driver %s: %w", d.Name(), err), empty(dir))
 	}
 	return nil

@@ -65,6 +65,7 @@ type Journal struct {
 
 	Begun   time.Time `json:"begun"`
 	Changed time.Time `json:"changed"`
+	Boot    string    `json:"boot,omitempty"` // of the machine, when it was changed
 }
 
 // satisfies reports whether what is wanted is done. The end of the archive is
@@ -102,7 +103,11 @@ func openWorkspace(target string) (*workspace, error) {
 	if err := checkTarget(w.target); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(w.log(), 0o700); err != nil {
+	err = os.MkdirAll(w.log(), 0o700)
+	if err == nil {
+		err = atomicfile.SyncDir(filepath.Dir(w.dir))
+	}
+	if err != nil {
 		return nil, fault.FromOS(fmt.Errorf("restore: %w", err))
 	}
 	if w.lock, err = os.OpenFile(filepath.Join(w.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
@@ -150,7 +155,7 @@ func (w *workspace) read() (*Journal, error) {
 
 // write puts the journal on disk, whole or not at all.
 func (w *workspace) write(j *Journal) error {
-	j.Version, j.Changed = journalVersion, time.Now().UTC()
+	j.Version, j.Changed, j.Boot = journalVersion, time.Now().UTC(), bootID()
 	text, err := json.MarshalIndent(j, "", "\t")
 	if err != nil {
 		return err

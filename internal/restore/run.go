@@ -227,6 +227,19 @@ func (r *runner) run(ctx context.Context) error {
 	if r.rep.Finished {
 		return nil
 	}
+	err := r.restore(ctx)
+	if errors.Is(err, errTorn) {
+		r.j.again()
+		if err := errors.Join(r.w.write(r.j), r.w.clear()); err != nil {
+			return fault.FromOS(fmt.Errorf("restore: %w", err))
+		}
+		err = r.restore(ctx)
+	}
+	return err
+}
+
+// restore does what is left to be done.
+func (r *runner) restore(ctx context.Context) error {
 	release, err := r.planHeld(ctx)
 	if err != nil {
 		return err
@@ -281,6 +294,9 @@ func (r *runner) decide() error {
 		r.rep.Forward = true
 		r.j.Base, r.j.State, r.j.Replayed = *r.j.Reached, Unpacked, nil
 		return nil
+	}
+	if r.torn() {
+		r.j.again()
 	}
 	if err := errors.Join(r.anotherStop(), r.otherNames()); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lifeboat-db/lifeboat/internal/atomicfile"
 	"github.com/lifeboat-db/lifeboat/internal/backup"
 	"github.com/lifeboat-db/lifeboat/internal/backup/clone"
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
@@ -46,6 +47,9 @@ func (r *runner) serve(ctx context.Context) error {
 		// A dump has the accounts, too: ours is made anew by the next start.
 		if err := r.with(ctx, r.load); err != nil {
 			return r.whyNotRead(ctx, err)
+		}
+		if err := r.reach(Unpacked); err != nil {
+			return err
 		}
 	}
 	if err := r.with(ctx, r.goOn); err != nil {
@@ -107,10 +111,10 @@ func (r *runner) leave(ctx context.Context, i *server.Instance) error {
 // and plans the log from there: its files are here from an earlier one on.
 func (r *runner) learnBase() error {
 	at, err := clone.Recovered(r.w.target)
-	if err == nil {
-		at, err = settle(r.j.Base, r.j.Latest, at)
-	}
 	if err != nil {
+		return fmt.Errorf("restore: %w: %w", errTorn, err)
+	}
+	if at, err = settle(r.j.Base, r.j.Latest, at); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
 	r.j.Base.File, r.j.Base.Offset, r.j.Base.GTIDs = at.Position.File, at.Position.Offset, at.GTIDs.String()
@@ -125,6 +129,11 @@ func (r *runner) learnBase() error {
 	r.rep.Plan.Base, r.rep.Plan.Legs, r.rep.Plan.LogBytes = p.Base, p.Legs, p.LogBytes
 	return nil
 }
+
+// errTorn: the machine went down when a server was first started on a clone. The
+// server syncs what it writes about it later than the removal of what makes it
+// write, and does not begin anew (storage/innobase/clone/clone0api.cc, tried).
+var errTorn = errors.New("the first start on a clone was cut off")
 
 // settle says which point a clone is of that may be of any between two: see
 // Taken.Settle. Of one that goes by its position GTIDs say nothing. Of version 1,
@@ -169,6 +178,9 @@ func (r *runner) start(ctx context.Context) (i *server.Instance, err error) {
 		"--loose-persisted-globals-load=OFF", // what the source has set by SET PERSIST: it may be read-only
 		"--init-file="+init,
 	)
+	if r.j.State != Unpacking { // what is loaded counts once the server has ended; a replay's last commit counts at once
+		args = append(args, "--innodb-flush-log-at-trx-commit=1")
+	}
 	for name, value := range r.j.Settings {
 		args = append(args, "--"+strings.ReplaceAll(name, "_", "-")+"="+value)
 	}
@@ -238,7 +250,7 @@ func recordedOptions(path string) (args []string, err error) {
 // load executes a dump on the server, which is empty.
 func (r *runner) load(_ context.Context, i *server.Instance) error {
 	p := r.rep.Plan
-	err := r.step(stepLoad, p.BackupBytes, func() error {
+	return r.step(stepLoad, p.BackupBytes, func() error {
 		scratch, err := os.MkdirTemp(r.w.dir, "dump-*")
 		if err != nil {
 			return fault.FromOS(err)
@@ -247,11 +259,6 @@ func (r *runner) load(_ context.Context, i *server.Instance) error {
 		return backup.Unpack(r.held, r.Repository, p.Backups, filepath.Join(scratch, "d"), backup.UnpackOptions{Tools: r.tools(), Workers: r.Workers,
 			Load: func(ctx context.Context, sql io.Reader) error { return r.client(ctx, i, sql) }})
 	})
-	if err != nil {
-		return err
-	}
-	r.j.State = Unpacked
-	return r.w.write(r.j)
 }
 
 // client runs the vendor's client over statements.
@@ -330,11 +337,21 @@ func writes(ctx context.Context, db *sql.DB, flavor server.Flavor) (n int64, err
 	return n, nil
 }
 
+// reach writes down what a server has done that has ended: not all that it wrote
+// need be on disk.
+func (r *runner) reach(s State) error {
+	if err := atomicfile.SyncTree(r.w.target); err != nil {
+		return fault.FromOS(fmt.Errorf("restore: %w", err))
+	}
+	r.j.State = s
+	return r.w.write(r.j)
+}
+
 // finish writes down what was reached.
 func (r *runner) finish() error {
 	reached := r.j.Base
-	r.j.State, r.j.Reached = Done, &reached
-	if err := r.w.write(r.j); err != nil {
+	r.j.Reached = &reached
+	if err := r.reach(Done); err != nil {
 		return err
 	}
 	if err := errors.Join(os.RemoveAll(r.w.log()), os.MkdirAll(r.w.log(), 0o700)); err != nil {

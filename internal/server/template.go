@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/lifeboat-db/lifeboat/internal/atomicfile"
 )
 
 // Initialising a data directory takes a server several seconds; copying one
@@ -57,6 +59,9 @@ func template(ctx context.Context, d Distribution) (string, error) {
 	}
 	// Most of it is zeros, up to nine tenths: as holes they cost no copy anything.
 	if err := run(ctx, "cp", []string{"-a", "--sparse=always", "--", dense + "/.", building}, nil); err != nil {
+		return "", err
+	}
+	if err := atomicfile.SyncTree(building); err != nil { // what has its name is whole, whatever happens to the machine
 		return "", err
 	}
 	return final, errors.Join(os.Rename(building, final), os.RemoveAll(dense))

@@ -2,13 +2,10 @@ package storage_test
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,103 +16,11 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/repository/store/storetest"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/internal/verify"
+	"github.com/lifeboat-db/lifeboat/test/powercut"
 )
 
-// disk is a real filesystem on a loop device. What lies in the image is what the
-// kernel has written to the disk: what was not synced is still in memory, and
-// the kernel is told to take its time. A copy of the image is the disk of a
-// machine that has lost its power at that moment.
-type disk struct {
-	t          *testing.T
-	image, dir string
-	device     string // as the kernel calls it: loop3
-	crashes    int
-}
-
-func newDisk(t *testing.T, options string) *disk {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root may mount")
-	}
-	d := &disk{t: t, image: filepath.Join(t.TempDir(), "image"), dir: filepath.Join(t.TempDir(), "disk")}
-	if err := errors.Join(os.WriteFile(d.image, nil, 0o600), os.Truncate(d.image, 96<<20), os.Mkdir(d.dir, 0o700)); err != nil {
-		t.Fatal(err)
-	}
-	d.run("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", d.image)
-	d.mount(d.image, d.dir, "commit=900,"+options)
-	d.device = filepath.Base(strings.TrimSpace(d.run("findmnt", "-n", "-o", "SOURCE", d.dir)))
-	return d
-}
-
-func (d *disk) run(argv ...string) string {
-	d.t.Helper()
-	out, err := exec.CommandContext(d.t.Context(), argv[0], argv[1:]...).CombinedOutput()
-	if err != nil {
-		d.t.Skipf("%v: %v: %s", argv, err, out)
-	}
-	return string(out)
-}
-
-// mount mounts an image until the test ends, or the returned function is called.
-func (d *disk) mount(image, dir, options string) (unmount func()) {
-	d.t.Helper()
-	d.run("mount", "-o", "loop,"+options, image, dir)
-	mounted := true
-	unmount = func() {
-		if mounted {
-			mounted = false
-			_ = exec.CommandContext(context.Background(), "umount", "-l", dir).Run() // the image is removed anyway
-		}
-	}
-	d.t.Cleanup(unmount)
-	return unmount
-}
-
-// writes says how often the disk was written to, and how many writes are under
-// way.
-func (d *disk) writes() (state string) {
-	d.t.Helper()
-	text, err := os.ReadFile("/sys/block/" + d.device + "/stat")
-	fields := strings.Fields(string(text))
-	if err != nil || len(fields) < 9 {
-		d.t.Errorf("the kernel's counters: %q, %v", text, err)
-		return " 0"
-	}
-	return fields[4] + " " + fields[8]
-}
-
-// cut copies the image. If the kernel has written something meanwhile it is no
-// picture of a moment, and is taken again.
-func (d *disk) cut() (image string) {
-	d.t.Helper()
-	d.crashes++
-	image = fmt.Sprintf("%s.%d", d.image, d.crashes)
-	for {
-		before := d.writes()
-		if err := exec.CommandContext(d.t.Context(), "cp", "--sparse=always", d.image, image).Run(); err != nil {
-			d.t.Errorf("copy the image: %v", err)
-		}
-		if strings.HasSuffix(before, " 0") && d.writes() == before {
-			return image
-		}
-	}
-}
-
-// boot mounts a copy, as a machine does that starts again: the filesystem
-// recovers from its journal.
-func (d *disk) boot(image string, look func(dir string)) {
-	d.t.Helper()
-	dir := image + ".mnt"
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		d.t.Fatal(err)
-	}
-	unmount := d.mount(image, dir, "rw")
-	look(dir)
-	unmount()
-	if err := errors.Join(os.Remove(dir), os.Remove(image)); err != nil {
-		d.t.Error(err)
-	}
-}
+// diskSize is in bytes: enough for what these tests write.
+const diskSize = 96 << 20
 
 // TestPowerLoss: of objects whose Put has returned, none is missing or damaged
 // on the disk of a machine that loses its power right then, whoever made their
@@ -127,10 +32,10 @@ func TestPowerLoss(t *testing.T) {
 	for _, options := range []string{"data=ordered", "data=writeback"} {
 		t.Run(options, func(t *testing.T) {
 			r := random(t)
-			d := newDisk(t, options)
+			d := powercut.New(t, diskSize, options)
 			var stores [2]store.Store // they know nothing of each other
 			for i := range stores {
-				stores[i] = storetest.OpenStore(t, store.Options{URL: d.dir})
+				stores[i] = storetest.OpenStore(t, store.Options{URL: d.Dir})
 			}
 			acknowledged := map[string][]byte{}
 			for n := range crashes {
@@ -138,26 +43,26 @@ func TestPowerLoss(t *testing.T) {
 				data := storetest.Bytes(r.Uint64(), r.IntN(1<<r.IntN(17)))
 				storetest.MustPut(t, stores[r.IntN(2)], name, data)
 				acknowledged[name] = data
-				if err := os.WriteFile(filepath.Join(d.dir, "unsynced"), []byte(name), 0o600); err != nil {
+				if err := os.WriteFile(filepath.Join(d.Dir, "unsynced"), []byte(name), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				d.boot(d.cut(), func(dir string) {
+				d.Boot(d.Cut(), func(dir string) {
 					if text, err := os.ReadFile(filepath.Join(dir, "unsynced")); err == nil && string(text) == name {
 						t.Error("this disk keeps what was not synced: it proves nothing")
 					}
-					d.check(dir, acknowledged)
+					check(t, dir, acknowledged)
 				})
 			}
 		})
 	}
 }
 
-func (d *disk) check(dir string, acknowledged map[string][]byte) {
-	d.t.Helper()
-	s := storetest.OpenStore(d.t, store.Options{URL: dir})
+func check(t *testing.T, dir string, acknowledged map[string][]byte) {
+	t.Helper()
+	s := storetest.OpenStore(t, store.Options{URL: dir})
 	for name, want := range acknowledged {
-		if got, err := s.Get(d.t.Context(), name); err != nil || !bytes.Equal(got, want) {
-			d.t.Errorf("%s, of %d bytes, was acknowledged: %d bytes are there, %v", name, len(want), len(got), err)
+		if got, err := s.Get(t.Context(), name); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s, of %d bytes, was acknowledged: %d bytes are there, %v", name, len(want), len(got), err)
 		}
 	}
 }
@@ -171,8 +76,8 @@ func TestPowerLossArchive(t *testing.T) {
 	one(t, 1, func(t *testing.T, dist server.Distribution) {
 		r := random(t)
 		s := start(t, dist)
-		d := newDisk(t, "data=ordered")
-		repo := create(t, store.Options{URL: d.dir + "/repository"})
+		d := powercut.New(t, diskSize, "data=ordered")
+		repo := create(t, store.Options{URL: d.Dir + "/repository"})
 		a := s.archiver(repo)
 		a.SegmentBytes = 4000
 		ends := map[string]int64{} // of the files, as acknowledged
@@ -185,14 +90,14 @@ func TestPowerLossArchive(t *testing.T) {
 		a.Listener = archive.Both(a.Listener, archive.Listener{Stored: func(x archive.Summary, _ int64) {
 			ends[x.File] = x.End
 			if left--; left >= 0 {
-				cuts <- crash{d.cut(), maps.Clone(ends)}
+				cuts <- crash{d.Cut(), maps.Clone(ends)}
 			}
 		}})
 		stop := a.run(t)
 		for n := 0; n < want; {
 			select {
 			case c := <-cuts:
-				d.boot(c.image, func(dir string) { s.survives(dir+"/repository", c.ends) })
+				d.Boot(c.image, func(dir string) { s.survives(dir+"/repository", c.ends) })
 				n++
 			default:
 				s.writeSmall(r)
@@ -200,7 +105,7 @@ func TestPowerLossArchive(t *testing.T) {
 		}
 		stop()
 		s.backup(repo)
-		d.boot(d.cut(), func(dir string) {
+		d.Boot(d.Cut(), func(dir string) {
 			copied := open(t, store.Options{URL: dir + "/repository"})
 			list, bad, err := backup.List(t.Context(), copied, "s")
 			if err != nil || len(bad) > 0 || len(list) != 1 {
