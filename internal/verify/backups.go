@@ -91,7 +91,7 @@ func (v *verifier) backups(ctx context.Context, set string) error {
 		}
 	}
 	v.chains(set, all)
-	return nil
+	return v.strangers(ctx, set, all)
 }
 
 // manifests finds those that package backup could not read, though each by

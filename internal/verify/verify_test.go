@@ -428,7 +428,7 @@ func TestInAnothersPlace(t *testing.T) {
 // lost: some only by who has seen it before.
 func TestMissing(t *testing.T) {
 	kinds(t, func(t *testing.T, w *world) {
-		if _, _, err := w.r.Put(t.Context(), "s/members/before", "set-member", map[string]any{"servers": []string{uuid, maria}, "how": "before"}, nil); err != nil {
+		if _, _, err := w.r.Put(t.Context(), "s/members/before", "set-member", map[string]any{"servers": []string{uuid, maria, deposit.Server}, "how": "before"}, nil); err != nil {
 			t.Fatal(err)
 		}
 		o := w.options()
@@ -454,6 +454,52 @@ func TestMissing(t *testing.T) {
 		}
 		w.clean(o)
 	})
+}
+
+// TestStrangers: of a set that says who its members are, logs and backups of others
+// are found, also by who sees them for the first time: no restore takes them.
+func TestStrangers(t *testing.T) {
+	w := newWorld(t, false)
+	member := func(servers ...string) string {
+		name, _, err := w.r.Put(t.Context(), "s/members/"+servers[0], "set-member", map[string]any{"servers": servers, "how": "asked"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	for _, c := range []struct {
+		members   []string
+		strangers []string
+	}{
+		{nil, nil}, // every server is one
+		{[]string{uuid, maria, deposit.Server}, nil},
+		{[]string{uuid, deposit.Server}, []string{maria}},
+		{[]string{uuid, maria}, []string{deposit.Server}},
+		{[]string{"3"}, []string{uuid, maria, deposit.Server}},
+	} {
+		var records []string
+		for _, server := range c.members {
+			records = append(records, member(server))
+		}
+		rep, err := w.run(w.options())
+		if len(c.strangers) > 0 {
+			wantClass(t, rep, err, fault.VerifyFailed)
+		}
+		var found []string
+		for _, f := range rep.Findings {
+			found = append(found, strings.TrimSuffix(strings.TrimPrefix(f.Object, "s/members/"), "-"))
+			if f.Kind != verify.Missing {
+				t.Error(f)
+			}
+		}
+		if !slices.Equal(found, c.strangers) {
+			t.Errorf("members %v: %v, want %v", c.members, rep.Findings, c.strangers)
+		}
+		for _, name := range records {
+			w.remove(name)
+		}
+	}
+	w.clean(w.options())
 }
 
 // wantNamed checks that the findings name what an object that is missing held.

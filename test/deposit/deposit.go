@@ -22,6 +22,9 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/repository/store"
 )
 
+// Server is the one that a backup is of that says of none.
+const Server = "server"
+
 // New makes a repository in a directory of its own, and returns both. If it is
 // encrypted it has been opened with its key.
 func New(t testing.TB, encrypted bool) (*repository.Repository, string) {
@@ -92,7 +95,7 @@ func (b Backup) manifest() backup.Manifest {
 	fill(&m.Kind, backup.Full)
 	fill(&m.Driver, "mariadb-backup")
 	fill(&m.Flavor, "mysql")
-	fill(&m.Server, "server")
+	fill(&m.Server, Server)
 	if m.Parent != "" {
 		m.Kind = backup.Incremental
 	}

@@ -57,6 +57,9 @@ func TestDamagedArchive(t *testing.T) {
 				for other == path {
 					other = objects[r.IntN(len(objects))]
 				}
+				if name == "removed" && strings.HasPrefix(path, filepath.Join(dir, "s/members")) {
+					continue // without any, every server is one: nothing is lost
+				}
 				undo := damage(t, path, other, r)
 				tries++
 				reading, verifying := s.read(repo, truth), verified(t, repo)

@@ -546,10 +546,16 @@ func TestNeverEnding(t *testing.T) {
 			_ = os.WriteFile(filepath.Join(dir, "stat"), []byte(statLine(pid)), 0o600)
 		}
 	})
-	s, err := scan(t.Context(), proc, 1)
+	var s *Snapshot
+	var err error
+	faster := false
+	for n := 0; n < 100 && err == nil && !faster; n++ { // on a busy machine they may not be
+		s, err = scan(t.Context(), proc, 1)
+		faster = err == nil && slices.ContainsFunc(s.Problems, func(p string) bool { return strings.Contains(p, "born faster") })
+	}
 	stop()
 	born.Wait()
-	if err != nil || !slices.ContainsFunc(s.Problems, func(p string) bool { return strings.Contains(p, "born faster") }) {
+	if !faster {
 		t.Errorf("%+v %v", s, err)
 	}
 }
