@@ -45,10 +45,13 @@ versitygw: ## install the S3 server that tests of repositories run against
 chromium: ## install the browser in which long tests look at reports (root, Debian)
 	scripts/chromium
 
-# Three packages at a time: each may have several servers running.
+# Three packages at a time: each may have several servers running. The longest
+# first: one that runs alone at the end leaves a processor idle.
+LONGEST = ./test/guard ./internal/restore ./test/recovery ./test/faults ./test/threeway ./internal/archive ./internal/backup
+
 .PHONY: test
 test: servers etcd versitygw ## run all tests
-	go test -p 3 -timeout 30m ./...
+	go test -p 3 -timeout 30m $(LONGEST) ./...
 
 .PHONY: test-long
 test-long: servers etcd versitygw ## run all tests and those that take hours
