@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -284,6 +285,10 @@ func TestRefused(t *testing.T) {
 		return format(t, aLog(t), true).event(typ, flags, end, body).data
 	}
 	noChecksum := format(t, aLog(t), false)
+	encryption := build(binlog.StartEncryption, 0, -1, make([]byte, 17))
+	clearText := format(t, aLog(t), true).event(binlog.StartEncryption, 0, -1, make([]byte, 17)).event(binlog.QueryEvent, 0, -1, make([]byte, 32)).data
+	damaged := slices.Clone(clearText)
+	damaged[len(damaged)-10] ^= 1
 	for _, test := range []struct {
 		name string
 		data []byte
@@ -306,7 +311,12 @@ func TestRefused(t *testing.T) {
 		{"artificial event", build(binlog.RotateEvent, binlog.FlagArtificial, 1, []byte("\x04\x00\x00\x00\x00\x00\x00\x00log.000002")), nil},
 		{"incident", build(binlog.IncidentEvent, 0, -1, []byte{1, 0, 0}), binlog.ErrUnsupported},
 		{"heartbeat", build(binlog.HeartbeatEvent, 0, -1, []byte("log.000001")), binlog.ErrCorrupt},
-		{"start of encryption (MariaDB)", build(binlog.StartEncryption, 0, -1, make([]byte, 17)), binlog.ErrEncrypted},
+		{"start of encryption (MariaDB), encrypted bytes behind it", slices.Concat(encryption, []byte("what a cipher has made of an event")), binlog.ErrEncrypted},
+		{"… an event of another place", slices.Concat(encryption, plain[4:]), binlog.ErrEncrypted},
+		{"… an event in clear text, as a replica gets it", clearText, nil},
+		{"… the same, cut off", clearText[:len(clearText)-1], binlog.ErrTruncated},
+		{"… the same, damaged", damaged, binlog.ErrChecksum},
+		{"… nothing", encryption, nil},
 		{"MariaDB 12's partial rows", build(binlog.PartialRowData, 0, -1, make([]byte, 17)), binlog.ErrUnsupported},
 		{"rows of MySQL 5.1.0", build(binlog.PreGAWriteRows, 0, -1, make([]byte, 17)), binlog.ErrUnsupported},
 		{"body shorter than its type's fixed part", build(binlog.QueryEvent, 0, -1, make([]byte, 12)), binlog.ErrCorrupt},

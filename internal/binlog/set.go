@@ -165,7 +165,7 @@ func (f *File) headEnd() int64 {
 			return at
 		}
 		switch ev.Type {
-		case PreviousGTIDs, MariaGTIDList, BinlogCheckpoint:
+		case PreviousGTIDs, MariaGTIDList, StartEncryption, BinlogCheckpoint:
 		default:
 			return at
 		}

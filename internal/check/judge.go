@@ -154,10 +154,6 @@ func judgeLog(l *lines, v map[string]string, filters string) {
 	switch {
 	case filters != "":
 		l.fail(fault.Failed, whatLog, "remove the filter: what is not in the log is lost", "it has %s", filters)
-	case v["encrypt_binlog"] == "ON":
-		l.fail(fault.Failed, whatLog, "set encrypt_binlog=OFF, and encrypt the repository", "it is encrypted, so that its bytes cannot be received (encrypt_binlog)")
-	case v["binlog_encryption"] == "ON":
-		l.warn(whatLog, "see that what is archived keeps up: the line archived", "its files are encrypted (binlog_encryption), which was never tried")
 	default:
 		l.ok(whatLog, "all changes are in it")
 	}

@@ -83,8 +83,6 @@ func TestServers(t *testing.T) {
 		{func(f *serverFacts) { f.notBacked = fault.New(fault.Storage, cause, "install it") }, "FAIL 8 backup", "install it"},
 		{set("log_bin", "OFF"), "FAIL 1 binary log", "set log_bin"},
 		{func(f *serverFacts) { f.filters = "no changes of d" }, "FAIL 1 binary log", "no changes of d"},
-		{set("encrypt_binlog", "ON"), "FAIL 1 binary log", "encrypt_binlog=OFF"},
-		{set("binlog_encryption", "ON"), "warn binary log", "never tried"},
 		{set("binlog_alter_two_phase", "ON"), "FAIL 1 replay", "two phases"},
 		{set("binlog_format", "MIXED"), "warn replay", "binlog_format is MIXED"},
 		{set("binlog_row_image", "MINIMAL"), "warn replay", "binlog_row_image=FULL"},

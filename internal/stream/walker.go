@@ -12,6 +12,20 @@ import (
 // firstOffset is that of a file's first event, behind the magic number.
 const firstOffset = 4
 
+// headEnd is where what describes a file has surely ended.
+const headEnd = 512
+
+// request is what to ask the source for, to get what begins at a position. In the
+// head of a file that is the whole file: of one that is encrypted MariaDB sends
+// START_ENCRYPTION_EVENT, which is not encrypted itself, through the cipher if it
+// is asked for it (10.11.18 and 11.8.9, tried).
+func request(from binlog.Position) binlog.Position {
+	if from.Offset > firstOffset && from.Offset <= headEnd {
+		from.Offset = firstOffset
+	}
+	return from
+}
+
 // walker knows where in which file the stream is. It is pure.
 type walker struct {
 	want   binlog.Position // what was asked for: the first file must be it
@@ -20,14 +34,18 @@ type walker struct {
 	offset int64           // of the next event
 	format binlog.Format
 	known  bool // format is that of file
+	inside bool // the format has just been sent once more, for what begins inside a file
 }
 
 func (w *walker) at() binlog.Position {
-	if w.file == "" {
+	if w.file == "" || w.before() {
 		return w.want
 	}
 	return binlog.Position{File: w.file, Offset: w.offset}
 }
+
+// before reports whether the stream is not yet where it is wanted from.
+func (w *walker) before() bool { return w.file == w.want.File && w.offset < w.want.Offset }
 
 // add takes a whole event as the source sent it.
 func (w *walker) add(raw []byte) (Piece, error) {
@@ -35,12 +53,16 @@ func (w *walker) add(raw []byte) (Piece, error) {
 		return Piece{}, fmt.Errorf("%w: %d bytes are no event", binlog.ErrCorrupt, len(raw))
 	}
 	t, flags := binlog.Type(raw[4]), binary.LittleEndian.Uint16(raw[17:])
+	made := flags&binlog.FlagArtificial != 0
+	beat := t == binlog.HeartbeatEvent || t == binlog.HeartbeatV2
 	switch {
-	case t == binlog.RotateEvent && flags&binlog.FlagArtificial != 0:
+	case w.before() && (beat || made && t == binlog.RotateEvent):
+		return Piece{}, fmt.Errorf("%w: it ends at %d", ErrPosition, w.offset)
+	case made && t == binlog.RotateEvent:
 		return w.enter(raw)
 	case w.file == "":
 		return Piece{}, fmt.Errorf("%w: %s before the name of the file", binlog.ErrCorrupt, t)
-	case t == binlog.HeartbeatEvent || t == binlog.HeartbeatV2:
+	case beat:
 		return Piece{File: w.file, Offset: w.offset}, nil
 	case t == binlog.FormatDescription:
 		return w.describe(raw)
@@ -51,7 +73,9 @@ func (w *walker) add(raw []byte) (Piece, error) {
 	if err != nil {
 		return Piece{}, err
 	}
-	if flags&binlog.FlagArtificial != 0 {
+	inside := w.inside
+	w.inside = false
+	if made || inside && t == binlog.StartEncryption {
 		return Piece{File: w.file, Offset: w.offset}, nil
 	}
 	return w.place(raw, ev)
@@ -71,15 +95,15 @@ func (w *walker) enter(raw []byte) (Piece, error) {
 	}
 	got := binlog.Position{File: r.Name, Offset: int64(r.Position)} //nolint:gosec // compared below
 	switch {
-	case w.file == "" && got != w.want && !w.loose:
-		return Piece{}, fmt.Errorf("%w: it begins at %s, and was asked for %s", ErrHole, got, w.want)
+	case w.file == "" && got != request(w.want) && !w.loose:
+		return Piece{}, fmt.Errorf("%w: it begins at %s, and was asked for %s", ErrHole, got, request(w.want))
 	case w.file == got.File:
 		return Piece{}, fmt.Errorf("%w: it begins %s once more", binlog.ErrCorrupt, got)
 	case w.file != "" && got.Offset != firstOffset:
 		return Piece{}, fmt.Errorf("%w: it goes on at %s", ErrHole, got)
 	}
 	w.file, w.offset, w.known = got.File, got.Offset, false
-	return Piece{Kind: Begin, File: w.file, Offset: w.offset}, nil
+	return Piece{Kind: Begin, File: w.file, Offset: w.at().Offset}, nil
 }
 
 func (w *walker) describe(raw []byte) (Piece, error) {
@@ -91,7 +115,7 @@ func (w *walker) describe(raw []byte) (Piece, error) {
 	if !first && w.known {
 		return Piece{}, fmt.Errorf("%w: FORMAT_DESCRIPTION_EVENT inside a file", binlog.ErrCorrupt)
 	}
-	w.format, w.known = f, true
+	w.format, w.known, w.inside = f, true, !first
 	if !first {
 		return Piece{File: w.file, Offset: w.offset}, nil
 	}
@@ -106,8 +130,15 @@ func (w *walker) place(raw []byte, ev binlog.Event) (Piece, error) {
 	ev.Offset, ev.End = w.offset, w.offset+int64(len(raw))
 	next := binary.LittleEndian.Uint32(raw[13:])
 	if next != 0 && next != uint32(ev.End) && !w.loose { //nolint:gosec // the field is modulo 2^32
-		return Piece{}, fmt.Errorf("%w: %s ends at %d by itself, at %d by the events before it (is the log encrypted by encrypt_binlog?)", ErrHole, ev.Type, next, ev.End)
+		return Piece{}, fmt.Errorf("%w: %s ends at %d by itself, at %d by the events before it", ErrHole, ev.Type, next, ev.End)
 	}
+	skip := w.before()
 	w.offset = ev.End
+	if skip && w.offset > w.want.Offset {
+		return Piece{}, fmt.Errorf("%w: %s lies across %s", ErrPosition, ev.Type, w.want)
+	}
+	if skip {
+		return Piece{File: w.file, Offset: w.want.Offset}, nil
+	}
 	return Piece{Kind: Bytes, File: w.file, Offset: ev.Offset, Event: ev, Raw: raw}, nil
 }

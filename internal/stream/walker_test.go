@@ -38,12 +38,21 @@ func description(next uint32) []byte {
 
 var start = binlog.Position{File: "bin.000001", Offset: 4}
 
+func position(offset int64) binlog.Position {
+	return binlog.Position{File: "bin.000001", Offset: offset}
+}
+
 // head is a stream's beginning: 122 bytes of description, so that the next
 // event begins at 126.
 func head() [][]byte { return [][]byte{rotate("bin.000001", 4), description(126)} }
 
 func xid(next uint32) []byte {
 	return event(binlog.XIDEvent, 0, next, make([]byte, 8)) // 31 bytes
+}
+
+// encryption is what MariaDB begins an encrypted file with.
+func encryption(next uint32) []byte {
+	return event(binlog.StartEncryption, 0, next, make([]byte, 17)) // 40 bytes
 }
 
 // TestWalk: what a stream of events means, and what it must not be.
@@ -62,10 +71,19 @@ func TestWalk(t *testing.T) {
 		{"from the beginning", start, append(head(), xid(157), xid(188)), nil, 122 + 62},
 		{"without next offsets", start, append(head(), xid(0), xid(188)), nil, 122 + 62},
 		{"heartbeats and made up events", start, append(head(), beat, artificial, xid(157)), nil, 122 + 31},
-		{"from inside", binlog.Position{File: "bin.000001", Offset: 126}, [][]byte{rotate("bin.000001", 126), description(0), xid(157)}, nil, 31},
+		{"from inside", position(600), [][]byte{rotate("bin.000001", 600), description(0), xid(631)}, nil, 31},
+		{"from inside the head", position(126), append(head(), xid(157)), nil, 31},
+		{"… further on", position(157), append(head(), xid(157), xid(188)), nil, 31},
+		{"… which is shorter", position(157), append(head(), beat), ErrPosition, 0},
+		{"… and ends", position(157), append(head(), rotate("bin.000002", 4)), ErrPosition, 0},
+		{"… where no event begins", position(156), append(head(), xid(157)), ErrPosition, 0},
+		{"an encrypted file", start, append(head(), encryption(166), xid(197)), nil, 122 + 40 + 31},
+		{"from inside an encrypted file", position(600), [][]byte{rotate("bin.000001", 600), description(0), encryption(0), xid(631)}, nil, 31},
+		{"… whose head comes again later", position(600), [][]byte{rotate("bin.000001", 600), description(0), xid(631), encryption(0)}, nil, 31 + 40},
 		{"the next file", start, append(head(), xid(157), rotate("bin.000002", 4), description(126), xid(157)), nil, 2 * (122 + 31)},
 		{"another file than asked for", start, [][]byte{rotate("bin.000002", 4)}, ErrHole, 0},
-		{"another offset than asked for", start, [][]byte{rotate("bin.000001", 126)}, ErrHole, 0},
+		{"another offset than asked for", position(600), head(), ErrHole, 0},
+		{"another offset than the beginning", start, [][]byte{rotate("bin.000001", 126)}, ErrHole, 0},
 		{"the next file from inside", start, append(head(), rotate("bin.000002", 126)), ErrHole, 122},
 		{"the same file again", start, append(head(), rotate("bin.000001", 4)), binlog.ErrCorrupt, 122},
 		{"a hole", start, append(head(), xid(158)), ErrHole, 122},

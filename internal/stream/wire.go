@@ -77,7 +77,7 @@ func (w *wire) dump(o Options) error {
 		}
 	}
 	if o.After == "" {
-		return w.request(o.From, id, maria)
+		return w.request(request(o.From), id, maria)
 	}
 	statement := "SET @slave_connect_state = '" + o.After + "', @slave_gtid_strict_mode = 0, @slave_gtid_ignore_duplicates = 0"
 	if _, err := gtid.ParseSet(gtid.MariaDB, o.After); err != nil || !maria {

@@ -172,7 +172,7 @@ func (g *group) add(ev binlog.Event) (done bool, err error) {
 	switch ev.Type {
 	case binlog.GTIDEvent, binlog.AnonymousGTID, binlog.GTIDTagged, binlog.MariaGTID:
 		return false, g.open(ev)
-	case binlog.PreviousGTIDs, binlog.MariaGTIDList, binlog.RotateEvent, binlog.StopEvent,
+	case binlog.PreviousGTIDs, binlog.MariaGTIDList, binlog.StartEncryption, binlog.RotateEvent, binlog.StopEvent,
 		binlog.BinlogCheckpoint, binlog.TransactionContext, binlog.ViewChange, binlog.IgnorableEvent:
 		return false, g.control(ev)
 	case binlog.TransactionPayload:
@@ -215,7 +215,7 @@ var (
 func (g *group) control(ev binlog.Event) error {
 	inside := g.t.Start >= 0
 	switch ev.Type {
-	case binlog.RotateEvent, binlog.StopEvent, binlog.PreviousGTIDs, binlog.MariaGTIDList:
+	case binlog.RotateEvent, binlog.StopEvent, binlog.PreviousGTIDs, binlog.MariaGTIDList, binlog.StartEncryption:
 		if inside {
 			return fmt.Errorf("%w: %s", ErrIncomplete, ev.Type)
 		}

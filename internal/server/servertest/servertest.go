@@ -2,8 +2,13 @@
 package servertest
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -113,4 +118,48 @@ func Column(t testing.TB, db *sql.DB, query string) (list []string) {
 		t.Fatal(err)
 	}
 	return list
+}
+
+// Encrypting is a server that encrypts its binary log on disk, and the arguments
+// with which it does. MySQL's looks for its keys beside its program: it is a copy.
+func Encrypting(t testing.TB, d server.Distribution) (server.Distribution, []string) {
+	t.Helper()
+	dir := t.TempDir()
+	keys := filepath.Join(dir, "keys")
+	if d.Flavor == server.MariaDB {
+		write(t, keys, "1;"+strings.Repeat("0123456789abcdef", 4)+"\n")
+		return d, []string{"--plugin-load-add=file_key_management", "--loose-file-key-management-filename=" + keys, "--encrypt-binlog=ON"}
+	}
+	from, to := filepath.Join(installed.Dir(), "servers", d.Name), filepath.Join(dir, "server")
+	if err := exec.CommandContext(t.Context(), "cp", "-a", "--link", from, to).Run(); err != nil { // another filesystem
+		if out, err := exec.CommandContext(t.Context(), "cp", "-a", from, to).CombinedOutput(); err != nil {
+			t.Fatalf("copy the server: %v: %s", err, out)
+		}
+	}
+	write(t, filepath.Join(to, "root/usr/sbin/mysqld.my"), `{"components": "file://component_keyring_file"}`)
+	write(t, filepath.Join(to, "root/usr/lib/mysql/plugin/component_keyring_file.cnf"), `{"path": "`+keys+`", "read_only": false}`)
+	copied, err := server.At(filepath.Join(to, "bin/mysqld"), installed.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return copied, []string{"--binlog-encryption=ON"}
+}
+
+// encryptionHeader is what an encrypted file of MySQL has before its first byte.
+const encryptionHeader = 512
+
+// LogBytes is how many bytes of log a file has whose bytes, on disk, are given: MySQL
+// puts something before those that it encrypts.
+func LogBytes(file []byte) int {
+	if bytes.HasPrefix(file, []byte("\xfdbin")) {
+		return len(file) - encryptionHeader
+	}
+	return len(file)
+}
+
+func write(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
