@@ -173,6 +173,7 @@ func (r *runner) start(ctx context.Context) (i *server.Instance, err error) {
 	}
 	args := append(recorded,
 		fmt.Sprintf("--innodb-buffer-pool-size=%d", max(r.Memory/2, min(available()/4, sizeOf(r.w.target)))),
+		"--max-allowed-packet=1G", // a row of the log may be as large
 		"--event-scheduler=OFF", "--loose-skip-slave-start", "--loose-skip-replica-start",
 		"--loose-clone=OFF",                  // the plugin would take what learnBase reads
 		"--loose-persisted-globals-load=OFF", // what the source has set by SET PERSIST: it may be read-only
