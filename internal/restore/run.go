@@ -362,7 +362,7 @@ func (r *runner) openNew() error {
 	var b [12]byte
 	_, _ = rand.Read(b[:]) // never fails
 	r.j = &Journal{Set: r.Set, Repository: r.Repository.ID(), State: Unpacking, Until: r.Until, Skip: r.Skip, Only: r.Only,
-		Password: hex.EncodeToString(b[:]), Begun: time.Now().UTC()}
+		Password: "Aa1-" + hex.EncodeToString(b[:]), Begun: time.Now().UTC()}
 	return nil
 }
 

@@ -280,6 +280,7 @@ func (i *Instance) awaitReady(ctx context.Context) error {
 	defer func() { _ = db.Close() }()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	denied := time.Time{} // since when it answers, and does not let us in
 	for {
 		select {
 		case <-i.proc.done:
@@ -288,11 +289,26 @@ func (i *Instance) awaitReady(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-tick.C:
 		}
-		if db.PingContext(ctx) == nil {
+		err := db.PingContext(ctx)
+		var refusal *mysql.MySQLError
+		switch {
+		case err == nil:
 			return nil
+		case !errors.As(err, &refusal) || refusal.Number != accessDenied:
+			denied = time.Time{}
+		case denied.IsZero():
+			denied = time.Now()
+		case time.Since(denied) > deniedTime: // it has executed its init-file before it listens
+			return err
 		}
 	}
 }
+
+// accessDenied is ER_ACCESS_DENIED_ERROR.
+const accessDenied = 1045
+
+// deniedTime is how long a server may refuse our account until no more is waited for.
+const deniedTime = 2 * time.Second
 
 // quietly opens a pool whose driver does not write a message to the standard
 // error for each connection that fails: while a server starts many do.

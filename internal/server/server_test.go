@@ -256,6 +256,10 @@ func TestStartErrors(t *testing.T) {
 				server.Options{Args: []string{"--no-such-option"}},
 				"unknown variable 'no-such-option'|unknown option '--no-such-option'",
 			},
+			"an account that it does not have": {
+				server.Options{User: "nobody", Password: "x", Timeout: time.Hour},
+				"Access denied for user 'nobody'",
+			},
 			"too slow": {
 				server.Options{Timeout: time.Millisecond},
 				"no answer within 1ms",
