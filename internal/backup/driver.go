@@ -54,7 +54,7 @@ type Taken struct {
 	Warnings  []string
 	Inexact   bool              // see Manifest
 	Until     *Until            // see Manifest
-	Settings  map[string]string // see Manifest
+	Settings  map[string]string // see Manifest: what the driver knows better
 }
 
 // Stream is one backup of a chain, to be read once.

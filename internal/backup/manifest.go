@@ -68,7 +68,8 @@ type Manifest struct {
 	Until *Until `json:"until,omitempty"`
 
 	// Settings are variables of the server that a server started on the unpacked
-	// backup must agree with.
+	// backup must agree with: to start at all, or to do what the log says as the source
+	// has done it. Of clones; of all drivers since 2026-11-26.
 	Settings map[string]string `json:"settings,omitempty"`
 
 	// Of physical drivers, in bytes of redo log: it holds all pages that have

@@ -350,7 +350,12 @@ func (u *unpacking) stream(ctx context.Context, s Stream, dir string) error {
 // apply runs mariadb-backup --prepare: afterwards the files are those of a
 // server that was shut down. It stays possible to apply increments to them.
 func (u *unpacking) apply(ctx context.Context, more ...string) error {
-	args := append([]string{"--no-defaults", "--prepare", "--target-dir=" + u.dir}, more...)
+	// What the files need to be read, such as innodb_page_size, the tool has left there.
+	defaults := "--defaults-file=" + filepath.Join(u.dir, "backup-my.cnf")
+	if _, err := os.Stat(filepath.Join(u.dir, "backup-my.cnf")); err != nil {
+		defaults = "--no-defaults"
+	}
+	args := append([]string{defaults, "--prepare", "--target-dir=" + u.dir}, more...)
 	if u.Memory > 0 {
 		args = append(args, "--use-memory="+strconv.FormatInt(u.Memory, 10))
 	}

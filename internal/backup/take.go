@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -120,11 +121,12 @@ func Take(ctx context.Context, o Options) (Manifest, error) {
 // taking is a backup being taken.
 type taking struct {
 	Options
-	id      string
-	started time.Time
-	origin  origin
-	driver  Driver
-	parent  *Manifest // nil: it is a full one
+	id       string
+	started  time.Time
+	origin   origin
+	settings map[string]string // of the server, see Manifest
+	driver   Driver
+	parent   *Manifest // nil: it is a full one
 }
 
 func (t *taking) run(ctx context.Context) (Manifest, error) {
@@ -241,7 +243,10 @@ func (t *taking) touch(ctx context.Context) error {
 
 func (t *taking) identify(ctx context.Context) error {
 	return withServer(ctx, t.Source.DSN, func(db *sql.DB) (err error) {
-		t.origin, err = identify(ctx, db)
+		if t.origin, err = identify(ctx, db); err != nil {
+			return err
+		}
+		t.settings, err = readSettings(ctx, db)
 		return err
 	})
 }
@@ -267,8 +272,9 @@ func (t *taking) manifest(taken Taken) Manifest {
 		Flavor: t.origin.Flavor.String(), ServerVersion: t.origin.Version, Server: t.origin.name,
 		Started: t.started, Finished: time.Now().UTC().Truncate(time.Second),
 		File: taken.File, Offset: taken.Offset, GTIDs: taken.GTIDs, FromLSN: taken.FromLSN, ToLSN: taken.ToLSN,
-		DataBytes: taken.DataBytes, Tool: taken.Tool, Warnings: taken.Warnings, Inexact: taken.Inexact, Until: taken.Until, Settings: taken.Settings,
+		DataBytes: taken.DataBytes, Tool: taken.Tool, Warnings: taken.Warnings, Inexact: taken.Inexact, Until: taken.Until, Settings: t.settings,
 	}
+	maps.Copy(m.Settings, taken.Settings)
 	m.SchemaVersion = m.version()
 	if t.parent != nil {
 		m.Kind, m.Parent = Incremental, t.parent.ID

@@ -184,6 +184,11 @@ func (w *world) same(dir string, want compare.State) {
 	if err := i.Stop(w.t.Context()); err != nil {
 		w.t.Error(err)
 	}
+	w.diff(want, got)
+}
+
+func (w *world) diff(want, got compare.State) {
+	w.t.Helper()
 	if diff := compare.Diff(want, got, "source", "restored", compare.AtMost); diff != "" {
 		w.t.Error(diff)
 	}

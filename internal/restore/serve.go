@@ -184,7 +184,7 @@ func (r *runner) start(ctx context.Context) (i *server.Instance, err error) {
 		args = append(args, "--innodb-flush-log-at-trx-commit=1")
 	}
 	for name, value := range r.j.Settings {
-		args = append(args, "--"+strings.ReplaceAll(name, "_", "-")+"="+value)
+		args = append(args, "--loose-"+strings.ReplaceAll(name, "_", "-")+"="+value)
 	}
 	if r.dist.Flavor == server.MySQL && r.rep.Plan.Base.GTIDs != "" {
 		args = append(args, "--gtid-mode=ON", "--enforce-gtid-consistency=ON")

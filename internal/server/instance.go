@@ -156,7 +156,7 @@ func (i *Instance) prepareDataDir(ctx context.Context) (err error) {
 		return err
 	}
 	if empty {
-		fresh, err := template(ctx, i.dist)
+		fresh, err := template(ctx, i.dist, birth(i.args))
 		if err != nil {
 			return err
 		}

@@ -20,7 +20,8 @@ import (
 // takes a fraction of one. So each distribution's fresh data directory is
 // built once and kept in the cache:
 //
-//	CACHE/templates/NAME-VERSION.RECIPE/    a data directory, complete
+//	CACHE/templates/NAME-VERSION.RECIPE/    a data directory, complete; of one with
+//	                                        options of birth these follow
 //	CACHE/templates/.NAME-VERSION.RECIPE.new/   one being built, and .dense/, of
 //	                                            which it is made
 //
@@ -32,12 +33,12 @@ const templateRecipe = 3
 
 // template returns the distribution's fresh data directory, building it if it
 // is not there. Processes that need the same one wait for one of them.
-func template(ctx context.Context, d Distribution) (string, error) {
+func template(ctx context.Context, d Distribution, options []string) (string, error) {
 	base := filepath.Join(d.cache, "templates")
 	if err := os.MkdirAll(base, 0o755); err != nil {
 		return "", err
 	}
-	name := d.Name + "-" + d.Version + "." + strconv.Itoa(templateRecipe)
+	name := d.Name + "-" + d.Version + "." + strconv.Itoa(templateRecipe) + strings.Join(options, "")
 	lock, err := openLocked(filepath.Join(base, "."+name+".lock"), syscall.LOCK_EX)
 	if err != nil {
 		return "", err
@@ -54,7 +55,7 @@ func template(ctx context.Context, d Distribution) (string, error) {
 			return "", err
 		}
 	}
-	if err := initialize(ctx, d, dense); err != nil {
+	if err := initialize(ctx, d, dense, options); err != nil {
 		return "", fmt.Errorf("initialize a data directory: %w", err)
 	}
 	// Most of it is zeros, up to nine tenths: as holes they cost no copy anything.
@@ -67,14 +68,32 @@ func template(ctx context.Context, d Distribution) (string, error) {
 	return final, errors.Join(os.Rename(building, final), os.RemoveAll(dense))
 }
 
-func initialize(ctx context.Context, d Distribution, dir string) error {
-	if d.Flavor == MariaDB {
-		return initializeMariaDB(ctx, d, dir)
+// birth are those of a server's options that a data directory has for its life, but
+// for defaults, in a form of their own.
+func birth(args []string) (options []string) {
+	for _, o := range []struct{ name, usual string }{{"--lower-case-table-names", "0"}, {"--innodb-page-size", "16384"}} {
+		last := o.usual
+		for _, arg := range args {
+			name, value, _ := strings.Cut(arg, "=")
+			if strings.Replace(strings.ReplaceAll(name, "_", "-"), "--loose-", "--", 1) == o.name {
+				last = value
+			}
+		}
+		if last != o.usual {
+			options = append(options, o.name+"="+last)
+		}
 	}
-	return initializeMySQL(ctx, d, dir)
+	return options
 }
 
-func initializeMySQL(ctx context.Context, d Distribution, dir string) error {
+func initialize(ctx context.Context, d Distribution, dir string, options []string) error {
+	if d.Flavor == MariaDB {
+		return initializeMariaDB(ctx, d, dir, options)
+	}
+	return initializeMySQL(ctx, d, dir, options)
+}
+
+func initializeMySQL(ctx context.Context, d Distribution, dir string, options []string) error {
 	init, err := os.CreateTemp("", "lb*.sql")
 	if err != nil {
 		return err
@@ -92,7 +111,7 @@ func initializeMySQL(ctx context.Context, d Distribution, dir string) error {
 	// a hundred megabytes less to copy.
 	args := append(defaults(d), "--skip-log-bin", "--initialize-insecure",
 		"--loose-innodb-redo-log-capacity=8M", "--init-file="+init.Name(), "--datadir="+dir)
-	if err := run(ctx, d.mysqld, args, nil); err != nil {
+	if err := run(ctx, d.mysqld, append(args, options...), nil); err != nil {
 		return err
 	}
 	return forgetIdentity(dir)
@@ -100,7 +119,7 @@ func initializeMySQL(ctx context.Context, d Distribution, dir string) error {
 
 // initializeMariaDB does what mariadb-install-db does, which itself is no use
 // here: it runs programs of its prefix without our loader.
-func initializeMariaDB(ctx context.Context, d Distribution, dir string) error {
+func initializeMariaDB(ctx context.Context, d Distribution, dir string, options []string) error {
 	share, err := shareDir(ctx, d)
 	if err != nil {
 		return err
@@ -115,7 +134,7 @@ func initializeMariaDB(ctx context.Context, d Distribution, dir string) error {
 	args := append(defaults(d), "--skip-log-bin", "--bootstrap", "--datadir="+dir,
 		"--log-warnings=0", "--enforce-storage-engine=", "--max-allowed-packet=8M",
 		"--net-buffer-length=16K")
-	return run(ctx, d.mysqld, args, script)
+	return run(ctx, d.mysqld, append(args, options...), script)
 }
 
 // bootstrapScript is the text that makes the system tables. The first
