@@ -93,6 +93,7 @@ while it does not answer.
 	f.BoolVar(&o.PlanOnly, "plan", false, "show what would be done, and do nothing")
 	f.StringVar(&o.Mysqld, "mysqld", "", "server program of the version that was backed up (default: mariadbd or mysqld in PATH)")
 	f.StringToStringVar(&o.Tools, "tool", nil, "NAME=PATH of a tool of the vendor (default: beside the server, or in PATH)")
+	f.StringVar(&o.TimeZone, "time-zone", "", "time zone of the source's system, such as Europe/Berlin (default: what the backup says of it)")
 	f.StringArrayVar(&o.ServerArgs, "server-option", nil, "option for the private server, such as --innodb-undo-tablespaces=3; repeatable")
 	f.BoolVar(&o.NoProof, "no-proof", false, "do not read back the rows that the log has touched")
 	f.StringVar(&o.Log, "log", "", "server whose log has to lead to the end, where logs of several end differently (default: any)")

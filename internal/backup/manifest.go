@@ -72,6 +72,9 @@ type Manifest struct {
 	// has done it. Of clones; of all drivers since 2026-11-26.
 	Settings map[string]string `json:"settings,omitempty"`
 
+	// Zone is that of the server's system; nil: not known (before 2026-11-26).
+	Zone *Zone `json:"zone,omitempty"`
+
 	// Of physical drivers, in bytes of redo log: it holds all pages that have
 	// changed after FromLSN (0: all), as of ToLSN or later.
 	FromLSN uint64 `json:"from_lsn,omitempty"`

@@ -125,6 +125,7 @@ type taking struct {
 	started  time.Time
 	origin   origin
 	settings map[string]string // of the server, see Manifest
+	zone     Zone
 	driver   Driver
 	parent   *Manifest // nil: it is a full one
 }
@@ -246,7 +247,10 @@ func (t *taking) identify(ctx context.Context) error {
 		if t.origin, err = identify(ctx, db); err != nil {
 			return err
 		}
-		t.settings, err = readSettings(ctx, db)
+		if t.settings, err = readSettings(ctx, db); err != nil {
+			return err
+		}
+		t.zone, err = ReadZone(ctx, db, t.started)
 		return err
 	})
 }
@@ -272,7 +276,7 @@ func (t *taking) manifest(taken Taken) Manifest {
 		Flavor: t.origin.Flavor.String(), ServerVersion: t.origin.Version, Server: t.origin.name,
 		Started: t.started, Finished: time.Now().UTC().Truncate(time.Second),
 		File: taken.File, Offset: taken.Offset, GTIDs: taken.GTIDs, FromLSN: taken.FromLSN, ToLSN: taken.ToLSN,
-		DataBytes: taken.DataBytes, Tool: taken.Tool, Warnings: taken.Warnings, Inexact: taken.Inexact, Until: taken.Until, Settings: t.settings,
+		DataBytes: taken.DataBytes, Tool: taken.Tool, Warnings: taken.Warnings, Inexact: taken.Inexact, Until: taken.Until, Settings: t.settings, Zone: &t.zone,
 	}
 	maps.Copy(m.Settings, taken.Settings)
 	m.SchemaVersion = m.version()

@@ -63,6 +63,9 @@ type Journal struct {
 	// Settings are what a server on the target must agree with, by option.
 	Settings map[string]string `json:"settings,omitempty"`
 
+	// Zone is the time zone that the server's system has; nil: not known.
+	Zone *backup.Zone `json:"zone,omitempty"`
+
 	Begun   time.Time `json:"begun"`
 	Changed time.Time `json:"changed"`
 	Boot    string    `json:"boot,omitempty"` // of the machine, when it was changed

@@ -40,6 +40,7 @@ type Options struct {
 	Mysqld     string            // path of the server program, of the version that was backed up
 	Tools      map[string]string // paths of the vendor's tools by name; missing: beside mysqld or in PATH
 	ServerArgs []string          // for the private server, e.g. --innodb-page-size=64k
+	TimeZone   string            // that of the source's system; empty: what the backup says
 
 	Workers int   // parts and segments fetched at once, connections of the replay; 0: their own defaults
 	Memory  int64 // of the replay, and at least of the server's buffer pool, half each; 0: 1 GiB
@@ -105,6 +106,9 @@ func Run(ctx context.Context, o Options) (rep *Report, err error) {
 		return rep, err
 	}
 	o.Only = only.String()
+	if _, err := time.LoadLocation(o.TimeZone); err != nil {
+		return rep, fault.New(fault.Usage, fmt.Errorf("restore: time zone: %w", err), "name one as Europe/Berlin, that this machine has (Debian's tzdata)")
+	}
 	r := &runner{Options: o, rep: rep}
 	if o.PlanOnly {
 		return rep, r.planOnly(ctx)
@@ -456,6 +460,7 @@ func (r *runner) bring() (err error) {
 		last := p.Backups[len(p.Backups)-1]
 		r.j.Served = r.dist.Name
 		r.j.Base, r.j.Backups, r.j.Settings = p.Base, p.BackupIDs, last.Settings
+		r.j.Zone = last.Zone
 		r.j.Base.At = r.j.Base.At.Add(wholeSecond)
 		r.j.Inexact, r.j.Latest = last.Driver == backup.Clone, last.Until
 		if err := r.w.write(r.j); err != nil {

@@ -75,6 +75,9 @@ func (r *runner) with(ctx context.Context, do func(context.Context, *server.Inst
 
 // goOn brings what was unpacked to the wanted state.
 func (r *runner) goOn(ctx context.Context, i *server.Instance) error {
+	if err := r.checkZone(ctx, i); err != nil {
+		return err
+	}
 	if r.j.Inexact {
 		if err := r.learnBase(); err != nil {
 			return err
@@ -190,11 +193,43 @@ func (r *runner) start(ctx context.Context) (i *server.Instance, err error) {
 		args = append(args, "--gtid-mode=ON", "--enforce-gtid-consistency=ON")
 	}
 	err = r.step("start a private server", 0, func() error {
-		i, err = server.Start(ctx, r.dist, server.Options{DataDir: r.w.target, Args: append(args, r.ServerArgs...), SkipNetworking: true,
+		i, err = server.Start(ctx, r.dist, server.Options{DataDir: r.w.target, Args: append(args, r.ServerArgs...), Env: r.env(), SkipNetworking: true,
 			User: account, Password: r.j.Password, Timeout: startTime})
 		return r.whyNotStarted(err)
 	})
 	return i, err
+}
+
+// env has the private server be in the time zone that the source's system is in.
+func (r *runner) env() []string {
+	if r.TimeZone != "" {
+		return []string{"TZ=" + r.TimeZone}
+	}
+	if r.j.Zone == nil {
+		return nil
+	}
+	tz := r.j.Zone.TZ()
+	if tz == "" {
+		return nil // perhaps our own is it: checkZone knows
+	}
+	return []string{"TZ=" + tz}
+}
+
+// checkZone refuses to replay in another time zone than the source's.
+func (r *runner) checkZone(ctx context.Context, i *server.Instance) error {
+	if r.j.Zone == nil || r.TimeZone != "" || len(r.rep.Plan.Legs) == 0 {
+		return nil
+	}
+	db, err := i.Open("")
+	if err != nil {
+		return err
+	}
+	zone, err := backup.ReadZone(ctx, db, r.j.Zone.At)
+	if err == nil && !zone.Same(*r.j.Zone) {
+		err = fault.New(fault.Usage, fmt.Errorf("restore: the source's system is in the time zone %s, and this machine has none that goes like it", r.j.Zone),
+			"install the time zones (Debian's tzdata); or name it with --time-zone")
+	}
+	return errors.Join(err, db.Close())
 }
 
 // withoutPasswordRules turns off what a source has installed to refuse passwords, and

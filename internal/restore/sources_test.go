@@ -3,12 +3,16 @@ package restore_test
 import (
 	"context"
 	"database/sql"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/lifeboat-db/lifeboat/internal/backup"
+	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/restore"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 	"github.com/lifeboat-db/lifeboat/internal/server/servertest"
 )
@@ -88,5 +92,77 @@ func TestSourceSettings(t *testing.T) {
 			}
 			w.diff(want, got)
 		})
+	}
+}
+
+// TestTimeZone: what a log says of SYSTEM is the source's zone, whatever this machine
+// is in; one that this machine does not have must be named.
+func TestTimeZone(t *testing.T) {
+	t.Setenv("TZ", "Pacific/Auckland")
+	for _, c := range []struct {
+		flavor server.Flavor
+		driver string
+	}{
+		{server.MariaDB, backup.MariaDBBackup},
+		{server.MySQL, backup.Clone},
+	} {
+		if !long && c.flavor == server.MySQL {
+			continue
+		}
+		t.Run(string(c.flavor), func(t *testing.T) {
+			w := newWorldOf(t, servertest.StartWith(t, servertest.Of(t, c.flavor), server.Options{Env: []string{"TZ=Europe/Berlin"},
+				Args: []string{"--log-bin=bin", "--server-id=7", "--binlog-format=MIXED"}}))
+			w.exec("CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY, b TIMESTAMP NULL, c DATETIME)", "INSERT INTO d.t (a, b) VALUES (1, '2020-07-01 12:00:00'), (2, '2020-01-01 12:00:00')")
+			w.backup(c.driver, backup.Options{})
+			w.exec("INSERT INTO d.t VALUES (3, NOW(), NOW()), (4, UTC_TIMESTAMP(), UTC_TIMESTAMP())", "UPDATE d.t SET c = b", "ALTER TABLE d.t ADD d DATETIME DEFAULT CURRENT_TIMESTAMP", "ALTER TABLE d.t MODIFY b DATETIME")
+			w.archived()
+			want := state(t, w.i)
+			dir := filepath.Join(t.TempDir(), "data")
+			w.restore(w.options(dir, ""))
+			w.same(dir, want)
+
+			dir = filepath.Join(t.TempDir(), "unknown")
+			w.interruptAt(w.options(dir, ""), "start a private server")
+			edit(t, dir+".restore/journal.json", `"changes": \[`, `"changes": [[0, 4711],`)
+			o := w.options(dir, "")
+			if rep, err := w.try(o); fault.ClassOf(err) != fault.Usage || !strings.Contains(err.Error(), "the time zone CET (UTC+01:00, UTC+02:00)") {
+				t.Errorf("%+v, %v", rep, err)
+			}
+			o.TimeZone = "Europe/Nowhere"
+			if _, err := w.try(o); fault.ClassOf(err) != fault.Usage {
+				t.Error(err)
+			}
+			o.TimeZone = "Europe/Berlin"
+			w.restore(o)
+			w.same(dir, want)
+		})
+	}
+}
+
+// interruptAt ends a restore when a step begins.
+func (w *world) interruptAt(o restore.Options, step string) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	defer cancel()
+	o.Step = func(s restore.Step) {
+		if s.Name == step && s.Seconds == 0 {
+			cancel()
+		}
+	}
+	if rep, err := restore.Run(ctx, o); err == nil {
+		w.t.Fatalf("it was not interrupted: %+v", rep)
+	}
+}
+
+// edit replaces what a pattern finds in a file.
+func edit(t *testing.T, path, pattern, by string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	found := regexp.MustCompile(pattern)
+	if err != nil || !found.Match(text) {
+		t.Fatalf("%s: %v", text, err)
+	}
+	if err := os.WriteFile(path, found.ReplaceAll(text, []byte(by)), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -36,6 +36,9 @@ type Options struct {
 	// SkipNetworking leaves the Unix socket as the only way in.
 	SkipNetworking bool
 
+	// Env is added to the environment that the server inherits, as NAME=VALUE.
+	Env []string
+
 	// User and Password are whose connections Open and DSN make. Empty: root,
 	// without one.
 	User, Password string
@@ -50,6 +53,7 @@ type Options struct {
 type Instance struct {
 	dist    Distribution
 	args    []string
+	env     []string
 	timeout time.Duration
 
 	user     string
@@ -75,7 +79,7 @@ type process struct {
 // the error has the end of its error log.
 func Start(ctx context.Context, d Distribution, o Options) (*Instance, error) {
 	i := &Instance{
-		dist: d, args: slices.Clone(o.Args), timeout: o.Timeout,
+		dist: d, args: slices.Clone(o.Args), env: slices.Clone(o.Env), timeout: o.Timeout,
 		dataDir: o.DataDir, ownData: o.DataDir == "", port: o.Port,
 		user: o.User, password: o.Password,
 	}
@@ -220,7 +224,7 @@ func asksForBinlog(arg string) bool {
 func (i *Instance) launch(ctx context.Context) error {
 	// The size tells this start's messages from those of earlier ones.
 	logStart := fileSize(i.ErrorLog())
-	proc, err := spawn(ctx, i.dist.mysqld, i.arguments(), i.ErrorLog(), i.run.lock)
+	proc, err := spawn(ctx, i.dist.mysqld, i.arguments(), i.env, i.ErrorLog(), i.run.lock)
 	if err != nil {
 		return err
 	}
@@ -237,7 +241,7 @@ func (i *Instance) launch(ctx context.Context) error {
 // The kernel sends the signal that ties the server's life to ours when the
 // thread that started it ends, not the process; so that thread belongs to the
 // server until the server is gone.
-func spawn(ctx context.Context, program string, args []string, logFile string, lock *os.File) (*process, error) {
+func spawn(ctx context.Context, program string, args, env []string, logFile string, lock *os.File) (*process, error) {
 	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
 	if err != nil {
 		return nil, err
@@ -251,6 +255,7 @@ func spawn(ctx context.Context, program string, args []string, logFile string, l
 		// Not bound to ctx: the server outlives the call that starts it.
 		cmd := exec.CommandContext(context.WithoutCancel(ctx), program, args...)
 		cmd.Stdout, cmd.Stderr = log, log
+		cmd.Env = append(os.Environ(), env...)
 		cmd.ExtraFiles = []*os.File{lock}
 		cmd.SysProcAttr = childAttributes()
 		if err := cmd.Start(); err != nil {
