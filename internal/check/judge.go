@@ -82,7 +82,7 @@ func (f *serverFacts) judge(members int) []Line {
 		return l.list
 	}
 	judgeLog(l, f.variables, f.filters)
-	judgeReplay(l, f.variables, f.who.Flavor, members)
+	f.judgeReplay(l, members)
 	judgeDurability(l, f.variables)
 	judgeExpiry(l, f.variables)
 	return l.list
@@ -161,8 +161,11 @@ func judgeLog(l *lines, v map[string]string, filters string) {
 
 // judgeReplay looks for what would be replayed slowly, or not at all. Variables
 // that a server does not have are empty.
-func judgeReplay(l *lines, v map[string]string, flavor gtid.Flavor, members int) {
-	before := len(l.list)
+func (f *serverFacts) judgeReplay(l *lines, members int) {
+	before, v := len(l.list), f.variables
+	if f.xa > 0 {
+		l.fail(fault.Failed, whatReplay, "have its clients use no XA; docs/compatibility.md says how a recovery goes past one", "%d XA statements have run on it, and no restore goes past an XA transaction", f.xa)
+	}
 	if v["binlog_alter_two_phase"] == "ON" {
 		l.fail(fault.Failed, whatReplay, "set binlog_alter_two_phase=OFF", "an ALTER TABLE that is logged in two phases cannot be replayed")
 	}
@@ -178,7 +181,7 @@ func judgeReplay(l *lines, v map[string]string, flavor gtid.Flavor, members int)
 	if v["binlog_checksum"] == "NONE" {
 		l.warn(whatReplay, "set binlog_checksum=CRC32", "events have no checksums: damage in the log is not seen")
 	}
-	if mode := v["gtid_mode"]; flavor == gtid.MySQL && mode != "ON" {
+	if mode := v["gtid_mode"]; f.who.Flavor == gtid.MySQL && mode != "ON" {
 		l.warn(whatReplay, "set gtid_mode=ON", "gtid_mode is %s: only the log of the very server that was backed up leads on from a backup", mode)
 	}
 	if members > 1 && (v["log_replica_updates"] == "OFF" || v["log_slave_updates"] == "OFF") {

@@ -83,6 +83,7 @@ func TestServers(t *testing.T) {
 		{func(f *serverFacts) { f.notBacked = fault.New(fault.Storage, cause, "install it") }, "FAIL 8 backup", "install it"},
 		{set("log_bin", "OFF"), "FAIL 1 binary log", "set log_bin"},
 		{func(f *serverFacts) { f.filters = "no changes of d" }, "FAIL 1 binary log", "no changes of d"},
+		{func(f *serverFacts) { f.xa = 3 }, "FAIL 1 replay", "3 XA statements"},
 		{set("binlog_alter_two_phase", "ON"), "FAIL 1 replay", "two phases"},
 		{set("binlog_format", "MIXED"), "warn replay", "binlog_format is MIXED"},
 		{set("binlog_row_image", "MINIMAL"), "warn replay", "binlog_row_image=FULL"},

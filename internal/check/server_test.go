@@ -154,6 +154,8 @@ func TestServers(t *testing.T) {
 			servertest.Exec(t, root, "SET GLOBAL "+c.name+" = "+quoted(old))
 		}
 		w.finds()
+		servertest.Exec(t, root, "XA START 'x'", "INSERT INTO d.t VALUES (2)", "XA END 'x'", "XA PREPARE 'x'", "XA COMMIT 'x'")
+		w.finds("FAIL server db1: replay: 2 XA statements")
 	})
 }
 

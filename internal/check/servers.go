@@ -21,6 +21,7 @@ type serverFacts struct {
 	who       dbconn.Server
 	id        string            // dbconn.ServerName
 	variables map[string]string // global ones; those that it does not have are missing
+	xa        int64             // XA statements since its start
 	filters   string            // databases that are written to the log, or are not; empty: all are
 	clock     clock
 
@@ -94,6 +95,9 @@ func (f *serverFacts) ask(ctx context.Context) error {
 	if f.clock, err = askClock(ctx, db); err != nil {
 		return err
 	}
+	if f.xa, err = xaTransactions(ctx, db); err != nil {
+		return err
+	}
 	f.filters = filters(ctx, db, f.who)
 	return nil
 }
@@ -124,6 +128,25 @@ func variables(ctx context.Context, db *sql.DB) (map[string]string, error) {
 		all[name] = value
 	}
 	return all, rows.Err()
+}
+
+// xaTransactions is how many XA transactions clients have prepared or committed since
+// the server was started.
+func xaTransactions(ctx context.Context, db *sql.DB) (n int64, err error) {
+	rows, err := db.QueryContext(ctx, "SHOW GLOBAL STATUS WHERE Variable_name IN ('Com_xa_prepare', 'Com_xa_commit')")
+	if err != nil {
+		return 0, fmt.Errorf("ask what it has done: %w", err)
+	}
+	defer func() { _ = rows.Close() }() // what matters is rows.Err
+	for rows.Next() {
+		var name string
+		var count int64
+		if err := rows.Scan(&name, &count); err != nil {
+			return 0, err
+		}
+		n += count
+	}
+	return n, rows.Err()
 }
 
 // filters reads what is in no variable. That the account may not ask is told

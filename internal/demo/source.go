@@ -142,7 +142,7 @@ func (d *demo) archiveLogs(ctx context.Context) error {
 			d.rep.Log.Bytes += n
 		}
 		d.rep.Log.Files = len(d.archive)
-		return fmt.Sprintf("Copied the binary logs away: %d files, %s. In real life an archive has them by then; that part of Lifeboat is still to come.",
+		return fmt.Sprintf("Copied the binary logs away: %d files, %s. In real life they are archived by then: lifeboat archive run.",
 			len(d.archive), units.Bytes(d.rep.Log.Bytes)), nil
 	})
 }
