@@ -296,7 +296,8 @@ func TestArchiveGap(t *testing.T) {
 	s := newSite(t, servertest.Of(t, server.MySQL))
 	lifeboat(t, 0, s.args("repository", "create"))
 	d := s.start()
-	lifeboat(t, 0, s.args("backup", "--server1-dsn", s.i.DSN(""), "--server1-defaults-file", file(t, "root.cnf", "[client]\nuser=root\n"), "--backup-driver", "dump", "--tool", "mysqldump="+s.i.Distribution().Tools()["mysqldump"]))
+	backup := s.args("backup", "--server1-dsn", s.i.DSN(""), "--server1-defaults-file", file(t, "root.cnf", "[client]\nuser=root\n"), "--backup-driver", "dump", "--tool", "mysqldump="+s.i.Distribution().Tools()["mysqldump"])
+	lifeboat(t, 0, backup)
 	s.traffic(3)
 	s.caughtUp()
 	d.signal(syscall.SIGTERM)
@@ -328,6 +329,15 @@ func TestArchiveGap(t *testing.T) {
 		t.Fatal(err)
 	}
 	lifeboat(t, 5, s.args("restore", "--dir", s.place("restored"), "--mysqld", mysqld), "goes on behind a gap")
+
+	// What is missing is needed no more when there is a backup behind it.
+	time.Sleep(time.Second) // both are told by the second
+	lifeboat(t, 0, backup)
+	if st := s.status(0); len(st.Gaps) != 1 || st.Gaps[0].Backup == "" {
+		t.Errorf("gaps: %+v", st.Gaps)
+	}
+	lifeboat(t, 0, s.args("archive", "status"), "was taken since, and leads on")
+	lifeboat(t, 0, s.args("restore", "--dir", s.place("again"), "--mysqld", mysqld))
 }
 
 // look is the status whatever its exit code.

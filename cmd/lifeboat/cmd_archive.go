@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lifeboat-db/lifeboat/internal/archive"
+	"github.com/lifeboat-db/lifeboat/internal/backup"
 	"github.com/lifeboat-db/lifeboat/internal/config"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/metrics"
@@ -199,12 +200,22 @@ does not answer is no failure: that is what the archive is for.
 	return cmd
 }
 
+// takenBackups are those that a restore could take; what is wrong with others info and
+// verify say.
+func takenBackups(ctx context.Context, r *repository.Repository, set string) (list []archive.Backup, err error) {
+	found, _, err := backup.List(ctx, r, set)
+	for _, m := range found {
+		list = append(list, archive.Backup{ID: m.ID, Started: m.Started})
+	}
+	return list, err
+}
+
 func showArchive(ctx context.Context, c *config.Loaded, asJSON bool, out io.Writer) error {
 	o, err := runOptions(c)
 	if err != nil {
 		return err
 	}
-	s := archive.Look(ctx, c.Set, o.Servers, o.Places, o.Hold)
+	s := archive.Look(ctx, c.Set, o.Servers, o.Places, o.Hold, takenBackups)
 	if ctx.Err() != nil {
 		return fmt.Errorf("archive: %w", ctx.Err())
 	}

@@ -413,7 +413,7 @@ func TestReset(t *testing.T) {
 func (w *world) look() *archive.Status {
 	w.t.Helper()
 	place := archive.Place{Name: "r", Open: func(context.Context) (*repository.Repository, error) { return w.repo, nil }}
-	return archive.Look(w.t.Context(), "s", w.self(), []archive.Place{place}, false)
+	return archive.Look(w.t.Context(), "s", w.self(), []archive.Place{place}, false, nil)
 }
 
 func (w *world) last() string {

@@ -22,7 +22,8 @@ import (
 type Segment struct {
 	Name       string // of the object
 	Start, End int64
-	Size       int64 // stored bytes
+	Size       int64     // stored bytes
+	Modified   time.Time // by the storage's clock; zero: not known
 }
 
 // File is what is archived of one file.
@@ -144,7 +145,7 @@ func list(ctx context.Context, r *repository.Repository, set, prefix string) (fo
 		if p.closed {
 			l.closed = append(l.closed, e.Name)
 		} else {
-			l.segments = append(l.segments, Segment{Name: e.Name, Start: p.start, End: p.end, Size: e.Size})
+			l.segments = append(l.segments, Segment{Name: e.Name, Start: p.start, End: p.end, Size: e.Size, Modified: e.Modified})
 		}
 	}
 	return found, nil

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
@@ -13,6 +14,40 @@ type Gap struct {
 	After  string `json:"after"`  // FILE:OFFSET, the end of what is there
 	Before string `json:"before"` // FILE:OFFSET, where it goes on
 	Why    string `json:"why"`
+
+	// Since is when what comes behind it began: by the server's clock, or, inside a file,
+	// by the storage's.
+	Since time.Time `json:"since,omitzero"`
+	// Backup is one that was taken since then. What it leads to does not need what is
+	// missing; only moments before it do.
+	Backup string `json:"backup,omitempty"`
+}
+
+// Backup is a backup of the set.
+type Backup struct {
+	ID      string
+	Started time.Time
+}
+
+// bridge says of each gap whether a backup was taken behind it. It is pure.
+func bridge(gaps []Gap, backups []Backup) {
+	for i := range gaps {
+		for _, b := range backups {
+			if g := &gaps[i]; g.Backup == "" && !g.Since.IsZero() && b.Started.After(g.Since) {
+				g.Backup = b.ID
+			}
+		}
+	}
+}
+
+// open are the gaps behind which no backup was taken yet.
+func open(gaps []Gap) (list []Gap) {
+	for _, g := range gaps {
+		if g.Backup == "" {
+			list = append(list, g)
+		}
+	}
+	return list
 }
 
 // Gaps finds the places at which the log does not go on.
@@ -30,10 +65,10 @@ func (l Log) gapsAt(i int) (gaps []Gap) {
 	if f.Hole() {
 		next := nextStart(f)
 		gaps = append(gaps, Gap{Server: l.Server, After: at, Before: binlog.Position{File: f.File, Offset: next}.String(),
-			Why: fmt.Sprintf("%d bytes of the file are not there", next-f.End)})
+			Why: fmt.Sprintf("%d bytes of the file are not there", next-f.End), Since: storedFrom(f, next)})
 	}
 	if why := l.Apart(i); why != "" {
-		gaps = append(gaps, Gap{Server: l.Server, After: at, Before: l.Files[i+1].File + ":4", Why: why})
+		gaps = append(gaps, Gap{Server: l.Server, After: at, Before: l.Files[i+1].File + ":4", Why: why, Since: l.Files[i+1].Begun})
 	}
 	return gaps
 }
@@ -46,6 +81,16 @@ func nextStart(f File) int64 {
 		}
 	}
 	return f.End
+}
+
+// storedFrom is when the bytes from an offset on were stored.
+func storedFrom(f File, offset int64) time.Time {
+	for _, s := range f.Segments {
+		if s.Start == offset {
+			return s.Modified
+		}
+	}
+	return time.Time{}
 }
 
 // Apart says why the file behind number i does not go on where that one ends;

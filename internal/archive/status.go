@@ -10,6 +10,7 @@ import (
 
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
+	"github.com/lifeboat-db/lifeboat/internal/repository"
 )
 
 // StatusVersion is the version of Status as JSON.
@@ -43,6 +44,7 @@ type PlaceStatus struct {
 	Refused []Refusal   `json:"refused,omitempty"` // live servers that are no members of the set
 	Error   string      `json:"error,omitempty"`   // why it cannot be read
 	err     error
+	backups []Backup
 }
 
 // Refusal says why a repository refuses a server.
@@ -79,8 +81,8 @@ type LogStatus struct {
 
 // Look reads all places at once, and then asks all servers at once: so no log ends
 // before what is archived of it. What does not answer has an Error in it. hold is
-// RunOptions.Hold.
-func Look(ctx context.Context, set string, servers []Server, places []Place, hold bool) *Status {
+// RunOptions.Hold. backups lists a repository's; nil: there are none.
+func Look(ctx context.Context, set string, servers []Server, places []Place, hold bool, backups Lister) *Status {
 	s := &Status{SchemaVersion: StatusVersion, Set: set, Servers: make([]ServerStatus, len(servers)), Repositories: make([]PlaceStatus, len(places))}
 	logs := make([][]Log, len(places))
 	var all sync.WaitGroup
@@ -88,7 +90,7 @@ func Look(ctx context.Context, set string, servers []Server, places []Place, hol
 		all.Go(func() {
 			p := &s.Repositories[i]
 			p.Name = place.Name
-			logs[i], p.Refused, p.err = lookPlace(ctx, set, servers, place)
+			logs[i], p.err = lookPlace(ctx, set, servers, place, backups, p)
 		})
 	}
 	all.Wait()
@@ -103,7 +105,7 @@ func Look(ctx context.Context, set string, servers []Server, places []Place, hol
 			p.Error = p.err.Error()
 			continue
 		}
-		all.Go(func() { p.Logs = s.describe(ctx, logs[i]) })
+		all.Go(func() { p.Logs = s.describe(ctx, logs[i], p.backups) })
 	}
 	all.Wait()
 	return s
@@ -128,13 +130,21 @@ func lookServer(ctx context.Context, server Server, hold bool) ServerStatus {
 	return s
 }
 
-func lookPlace(ctx context.Context, set string, servers []Server, place Place) (logs []Log, refused []Refusal, err error) {
+// Lister lists the backups of a set in a repository.
+type Lister func(ctx context.Context, r *repository.Repository, set string) ([]Backup, error)
+
+func lookPlace(ctx context.Context, set string, servers []Server, place Place, backups Lister, p *PlaceStatus) (logs []Log, err error) {
 	r, err := place.Open(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if logs, err = Load(ctx, r, set); err != nil {
-		return nil, nil, err
+		return nil, err
+	}
+	if backups != nil {
+		if p.backups, err = backups(ctx, r, set); err != nil {
+			return nil, err
+		}
 	}
 	for _, server := range servers {
 		dsn, err := server.dsn()
@@ -144,29 +154,30 @@ func lookPlace(ctx context.Context, set string, servers []Server, place Place) (
 			cancel()
 		}
 		if fault.ClassOf(err) == fault.Refused { // all else shows elsewhere
-			refused = append(refused, Refusal{Server: server.Name, Why: err.Error()})
+			p.Refused = append(p.Refused, Refusal{Server: server.Name, Why: err.Error()})
 		}
 	}
-	return logs, refused, nil
+	return logs, nil
 }
 
 // describe tells what a place's logs are. A live server of which nothing is
 // there has an empty one.
-func (s *Status) describe(ctx context.Context, logs []Log) []LogStatus {
+func (s *Status) describe(ctx context.Context, logs []Log, backups []Backup) []LogStatus {
 	out := []LogStatus{}
 	for _, l := range logs {
-		out = append(out, s.log(ctx, l))
+		out = append(out, s.log(ctx, l, backups))
 	}
 	for _, live := range s.Servers {
 		if live.ID != "" && !slices.ContainsFunc(logs, func(l Log) bool { return l.Server == live.ID }) {
-			out = append(out, s.log(ctx, Log{Server: live.ID}))
+			out = append(out, s.log(ctx, Log{Server: live.ID}, nil))
 		}
 	}
 	return out
 }
 
-func (s *Status) log(ctx context.Context, l Log) LogStatus {
+func (s *Status) log(ctx context.Context, l Log, backups []Backup) LogStatus {
 	st := LogStatus{Server: l.Server, Files: len(l.Files), Reached: l.Reached(), Stranger: l.Stranger, Gaps: append([]Gap{}, l.Gaps()...)}
+	bridge(st.Gaps, backups)
 	for _, f := range l.Files {
 		st.Bytes += f.End - f.Start
 		st.Stored += f.Stored
@@ -212,7 +223,7 @@ func behindBytes(tip binlog.Position, files []sourceFile) (behind int64) {
 
 // Err is what a command ends with: fault.Storage if a repository cannot be
 // read, else fault.Refused if one refuses a server, else fault.Gap if a log has
-// one, or has an Alarm.
+// one behind which no backup was taken, or has an Alarm.
 func (s *Status) Err() error {
 	for _, p := range s.Repositories {
 		if p.err != nil {
@@ -226,9 +237,10 @@ func (s *Status) Err() error {
 	}
 	for _, p := range s.Repositories {
 		for _, l := range p.Logs {
-			if len(l.Gaps) > 0 {
-				return fault.Errorf(fault.Gap, "archive: repository %s: the log of %s has %d gaps, the first one after %s: %s",
-					p.Name, cmp.Or(l.Name, l.Server), len(l.Gaps), l.Gaps[0].After, l.Gaps[0].Why)
+			if gaps := open(l.Gaps); len(gaps) > 0 {
+				return fault.New(fault.Gap, fmt.Errorf("archive: repository %s: the log of %s has %d gaps, the first one after %s: %s",
+					p.Name, cmp.Or(l.Name, l.Server), len(gaps), gaps[0].After, gaps[0].Why),
+					"take a full backup now: from then on nothing needs what is missing, but for a restore to a moment before it")
 			}
 			if l.Alarm != "" {
 				return fault.New(fault.Gap, fmt.Errorf("archive: repository %s: the log of %s does not go on: %s", p.Name, cmp.Or(l.Name, l.Server), l.Alarm),

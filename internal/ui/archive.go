@@ -136,7 +136,11 @@ func archivedLogs(logs []archive.LogStatus) string {
 			b += wrap(l.Alarm+"; how much is not archived is not known", "  "+printable(name)+" DOES NOT GO ON: ", "    ")
 		}
 		for _, gap := range l.Gaps {
-			b += wrap(fmt.Sprintf("%s to %s: %s", gap.After, gap.Before, gap.Why), "  GAP of "+printable(name)+", ", "    ")
+			since := ""
+			if gap.Backup != "" {
+				since = "; backup " + gap.Backup + " was taken since, and leads on"
+			}
+			b += wrap(fmt.Sprintf("%s to %s: %s%s", gap.After, gap.Before, gap.Why, since), "  GAP of "+printable(name)+", ", "    ")
 		}
 	}
 	return b

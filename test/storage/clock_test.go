@@ -83,7 +83,7 @@ func (s *source) lags(repo *repository.Repository, stop func()) {
 	s.t.Helper()
 	look := func() archive.LogStatus {
 		st := archive.Look(s.t.Context(), "s", []archive.Server{{Name: "db1", DSN: s.i.DSN("")}},
-			[]archive.Place{{Name: "r", Open: func(context.Context) (*repository.Repository, error) { return repo, nil }}}, false)
+			[]archive.Place{{Name: "r", Open: func(context.Context) (*repository.Repository, error) { return repo, nil }}}, false, nil)
 		return st.Repositories[0].Logs[0]
 	}
 	for st := look(); *st.BehindBytes != 0 || st.LagSeconds == nil || *st.LagSeconds != 0; st = look() {
