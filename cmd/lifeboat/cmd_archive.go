@@ -179,9 +179,10 @@ func archiveStatusCommand() *cobra.Command {
 shows for each log how much of it is there, from when to when, where it is not
 continuous, and how far the live server is ahead. It needs no private key.
 
-It ends with 5 if a log has a gap, with 6 if a repository refuses a server as one
-of another database, and with 8 if a repository cannot be read. A server that
-does not answer is no failure: that is what the archive is for.
+It ends with 5 if a log has a gap and no backup was taken behind it, with 6 if a
+repository refuses a server as one of another database, and with 8 if a repository
+cannot be read. A server that does not answer is no failure: that is what the
+archive is for.
 
 ` + exitCodes,
 		Example: `  lifeboat archive status

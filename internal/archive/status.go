@@ -141,7 +141,8 @@ func lookPlace(ctx context.Context, set string, servers []Server, place Place, b
 	if logs, err = Load(ctx, r, set); err != nil {
 		return nil, err
 	}
-	if backups != nil {
+	// On S3 listing them is a request for each thousand of their parts.
+	if backups != nil && slices.ContainsFunc(logs, func(l Log) bool { return len(l.Gaps()) > 0 }) {
 		if p.backups, err = backups(ctx, r, set); err != nil {
 			return nil, err
 		}
