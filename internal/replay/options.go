@@ -28,7 +28,7 @@ type Options struct {
 	Verify   bool // read back the last image of every touched key
 	Finalize bool // make the target ready for use: GTID state, settings, no checkpoint
 
-	// Restored: the target is a restore's. It has no transactions of its own, so
+	// Restored: the target is a restore's, and has all its files in one place. It has no transactions of its own, so
 	// that what its GTID state names is not replayed again; and nothing of it was
 	// committed after a stop that is a time, so that there may be nothing to replay.
 	// Its checkpoint stays when it is made ready: the restore takes it away, when it

@@ -33,6 +33,7 @@ type serial struct {
 	// not checked, and cascades says of which tables the engine needs them all the
 	// same.
 	part     bool
+	inside   bool // tables have their files in the data directory: Options.Restored
 	cascades func(schema.Name) bool
 }
 

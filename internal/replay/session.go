@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -45,7 +46,11 @@ func (s *serial) context(ev *binlog.Event, q *binlog.Query, c *txn.Context) []st
 		}
 	}
 	if c.HasSQLMode {
-		add("sql_mode=%d", c.SQLMode&s.knownModes())
+		mode := c.SQLMode & s.knownModes()
+		if s.inside && naming.Match(q.SQL) {
+			mode = mode&^strictModes | noDirInCreate
+		}
+		add("sql_mode=%d", mode)
 	}
 	add("auto_increment_increment=%d", max(1, c.AutoIncrement))
 	add("auto_increment_offset=%d", max(1, c.AutoIncrementOffset))
@@ -70,6 +75,20 @@ func (s *serial) context(ev *binlog.Event, q *binlog.Query, c *txn.Context) []st
 	}
 	return stmts
 }
+
+// naming finds statements about tables that may name directories for their files:
+// on this machine these are somebody else's, or not there. (A routine keeps the
+// sql_mode that it is made with: its statement is left alone.)
+var naming = regexp.MustCompile(`(?is)^(\s|/\*.*?\*/)*(CREATE(\s+OR\s+REPLACE)?(\s+TEMPORARY)?|ALTER(\s+(ONLINE|IGNORE))*)\s+TABLE\b.*\bDIRECTORY\b`)
+
+// noDirInCreate is MODE_NO_DIR_IN_CREATE of both vendors (sql/sql_class.h,
+// sql/system_variables.h): the server puts the files into its data directory.
+const noDirInCreate = 1 << 7
+
+// strictModes are STRICT_TRANS_TABLES and STRICT_ALL_TABLES, with which MariaDB makes
+// an error of the warning that a directory was ignored. What the source took with them
+// is taken without.
+const strictModes = 1<<21 | 1<<22
 
 func (s *serial) mysqlContext(c *txn.Context) []string {
 	var set []string

@@ -150,7 +150,7 @@ func (r *runner) begin(ctx context.Context) error {
 	if r.serial, err = newSerial(ctx, r.db, r.srv, format, r.d); err != nil {
 		return r.sessionError(err)
 	}
-	r.serial.part = !r.only.All()
+	r.serial.part, r.serial.inside = !r.only.All(), r.opt.Restored
 	r.serial.cascades = func(n schema.Name) bool { return r.env.families[n] != schema.Name{} }
 	if r.own, err = applier.NewSession(ctx, r.db, r.srv, format, sessionOwn); err != nil {
 		return r.sessionError(err)

@@ -1,9 +1,11 @@
 package restore_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/lifeboat-db/lifeboat/internal/backup"
@@ -64,4 +66,52 @@ func TestFilesElsewhere(t *testing.T) {
 			w.same(dir, want)
 		})
 	}
+}
+
+// TestDirectoriesInTheLog: tables that the log puts into other directories come back
+// in the restored one: on this machine such a directory is somebody else's, perhaps
+// the source's own.
+func TestDirectoriesInTheLog(t *testing.T) {
+	for flavor, driver := range map[server.Flavor]string{server.MariaDB: backup.MariaDBBackup, server.MySQL: backup.Dump} {
+		if !long && flavor == server.MySQL {
+			continue
+		}
+		t.Run(string(flavor), func(t *testing.T) {
+			outside := t.TempDir()
+			w := newWorldWith(t, servertest.Of(t, flavor), "--loose-innodb-directories="+outside)
+			w.backup(driver, backup.Options{})
+			there := "DIRECTORY='" + outside + "'"
+			w.exec("CREATE TABLE d.a (a INT PRIMARY KEY) DATA "+there, "INSERT INTO d.a VALUES (1)",
+				"/* new */ create table d.b (a INT PRIMARY KEY) PARTITION BY HASH (a) (PARTITION x DATA "+there+", PARTITION y)", "INSERT INTO d.b VALUES (1), (2)",
+				"CREATE TABLE d.c (a INT PRIMARY KEY, b VARCHAR(200)) COMMENT 'a "+strings.ReplaceAll(there, "'", "")+"'", "ALTER TABLE d.a ADD b INT, COMMENT 'directory'",
+				"CREATE PROCEDURE d.p() CREATE TABLE d.d (a INT PRIMARY KEY) DATA "+there, "CALL d.p()", "INSERT INTO d.d VALUES (7)", "TRUNCATE TABLE d.a", "INSERT INTO d.a VALUES (3, 4)")
+			w.archived()
+			before := listed(t, outside)
+			dir := filepath.Join(t.TempDir(), "data")
+			w.restore(w.options(dir, ""))
+			if after := listed(t, outside); after != before {
+				t.Errorf("beside the source's files\n%s\nthere are now\n%s", before, after)
+			}
+			want := state(t, w.i)
+			clause := regexp.MustCompile(` (/\*!50100 )?DATA DIRECTORY ?= ?'[^']*'( \*/)?`)
+			for name, table := range want.Tables {
+				table.Definition = clause.ReplaceAllString(table.Definition, "")
+				want.Tables[name] = table
+			}
+			w.same(dir, want)
+		})
+	}
+}
+
+// listed is what is in a directory, at any depth.
+func listed(t *testing.T, dir string) (text string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		text += path + "\n"
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
