@@ -28,11 +28,12 @@ type Options struct {
 	Verify   bool // read back the last image of every touched key
 	Finalize bool // make the target ready for use: GTID state, settings, no checkpoint
 
-	// Restored: the target is a restore's, and has all its files in one place. It has no transactions of its own, so
-	// that what its GTID state names is not replayed again; and nothing of it was
-	// committed after a stop that is a time, so that there may be nothing to replay.
-	// Its checkpoint stays when it is made ready: the restore takes it away, when it
-	// has written down that the replay is done and what was left out.
+	// Restored: the target is a restore's, and has all its files in one place. It has
+	// no transactions of its own, so that what its GTID state names is not replayed
+	// again; and nothing of it was committed after a stop that is a time, so that there
+	// may be nothing to replay. Its checkpoint stays when it is made ready: the restore
+	// takes it away, when it has written down that the replay is done and what was left
+	// out.
 	Restored bool
 
 	// Holds are the GTIDs of the state that was restored into the target, as the
