@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/lifeboat-db/lifeboat/internal/applier"
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
@@ -51,23 +52,33 @@ func (r *runner) reconnect(ctx context.Context) (err error) {
 		return nil
 	}
 	r.cfg.Params = map[string]string{"information_schema_stats_expiry": "0"}
-	if _, err := dbconn.Variable(ctx, r.control, gipkVariable); err == nil {
+	switch _, err := dbconn.Variable(ctx, r.control, gipkVariable); {
+	case err == nil:
 		r.cfg.Params[gipkVariable] = "ON" // since 8.0.30
+	case !errors.Is(err, dbconn.ErrNoVariable):
+		return err
 	}
 	_ = r.control.Close()
 	_ = r.db.Close()
 	if r.db, err = dbconn.Open(r.cfg); err != nil {
 		return err
 	}
-	if r.control, err = r.db.Conn(ctx); err != nil {
+	r.control, err = r.db.Conn(ctx)
+	if err != nil && !applier.Lost(err) { // else it has answered before, and went away
 		return connectError(err)
 	}
-	return nil
+	return err
 }
 
 const gipkVariable = "show_gipk_in_create_table_and_information_schema"
 
+// connectError is why the target cannot be used. One that was reached and broke off
+// went away, as at any other moment.
 func connectError(err error) error {
+	var network *net.OpError
+	if applier.Lost(err) && (!errors.As(err, &network) || network.Op != "dial") {
+		return err
+	}
 	if dbconn.Classify(err) == dbconn.Privilege {
 		return fault.New(fault.Storage, fmt.Errorf("connect to the target: %w", err), "check the account and its password")
 	}

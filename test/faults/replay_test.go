@@ -162,6 +162,9 @@ func TestServerKilled(t *testing.T) {
 	})
 }
 
+// connecting is how many statements there are at least until it is connected.
+const connecting = 12
+
 // The connection is cut at random statements: exit code 3, then on.
 func TestConnectionCut(t *testing.T) {
 	one(t, 1, func(t *testing.T, d server.Distribution) {
@@ -171,8 +174,12 @@ func TestConnectionCut(t *testing.T) {
 		proxy := rig.NewProxy(t, target.Socket())
 		args := command(w, proxy.DSN())
 		var moments []string
-		for range number("LIFEBOAT_KILLS", kills) {
-			at, action := 1+r.IntN(1000), rig.CutBefore
+		// Each of those with which it connects, and random ones.
+		for n := range connecting + number("LIFEBOAT_KILLS", kills) {
+			at, action := 1+n, rig.CutBefore
+			if n >= connecting {
+				at = 1 + r.IntN(1000)
+			}
 			if r.IntN(2) == 0 {
 				action = rig.CutAfter
 			}
