@@ -200,9 +200,18 @@ var fileCases = []badCase{
 		return replaced(b, 1, variant(t, b.Logs[1], func(d []byte) []byte { d[0] = 0xfd; return d }))
 	}},
 	{name: "encrypted by MariaDB", codes: code(failed), says: `encrypted`, only: mariadb, args: func(t *testing.T, b *bed) []string {
-		return replaced(b, 1, rebuilt(t, b.Logs[1], func(f *logFile) {
+		path := rebuilt(t, b.Logs[1], func(f *logFile) {
 			f.insert(0, 164, 0, append([]byte{1, 1, 0, 0, 0}, make([]byte, 12)...))
-			f.events = f.events[:2]
+		})
+		return replaced(b, 1, variant(t, path, func(d []byte) []byte {
+			at := 4
+			for range 2 { // the format and the event itself are in clear text
+				at += int(binary.LittleEndian.Uint32(d[at+sizeAt:]))
+			}
+			for ; at < len(d); at++ {
+				d[at] ^= 0x5a
+			}
+			return d
 		}))
 	}},
 	{name: "relay log", codes: code(failed), says: `relay log`, args: func(t *testing.T, b *bed) []string {
