@@ -270,12 +270,16 @@ func (s *Session) rollback(ctx context.Context) error {
 // as an unknown error only).
 func IsSchemaMismatch(err error) bool {
 	switch dbconn.Number(err) {
-	case 1677, 1105, 1535:
+	case 1677, 1535:
 		return true
 	default:
-		return false
+		return Unknown(err)
 	}
 }
+
+// Unknown reports whether the server does not say what is wrong
+// (ER_UNKNOWN_ERROR).
+func Unknown(err error) bool { return dbconn.Number(err) == 1105 }
 
 // Lost reports whether the error means that the connection is gone.
 func Lost(err error) bool {

@@ -156,11 +156,33 @@ func (r *runner) undo() {
 	}
 }
 
+// lost is how the target went away, if that is what an error may come of that says
+// nothing: a server that shuts down ends a row event in the midst with 'unknown
+// error', and then its connections.
+func (r *runner) lost(err error) error {
+	if !applier.Unknown(err) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for range 20 {
+		if err := r.control.PingContext(ctx); applier.Lost(err) {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return nil
+}
+
 func (r *runner) applyError(err error) error {
 	var known *fault.Error
-	switch {
-	case errors.As(err, &known):
+	if errors.As(err, &known) {
 		return err
+	}
+	if lost := r.lost(err); lost != nil {
+		return fmt.Errorf("%w, after: %v", lost, err) //nolint:errorlint // what counts is that it went away
+	}
+	switch {
 	case applier.IsSchemaMismatch(err):
 		return fault.New(fault.Gap, fmt.Errorf("%w (a table is missing or has other columns than in the log, or the account may not write it)", err),
 			"the server's error log says which; the start may not fit the backup")
