@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/lifeboat-db/lifeboat/internal/dbconn"
 	"github.com/lifeboat-db/lifeboat/internal/server"
 )
 
@@ -86,19 +87,5 @@ var reported = []string{
 
 // readSettings asks the server, because a default is a setting too.
 func readSettings(ctx context.Context, db *sql.DB) (map[string]string, error) {
-	names := "'" + strings.Join(reported, "','") + "'"
-	rows, err := db.QueryContext(ctx, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ("+names+")")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
-	settings := map[string]string{}
-	for rows.Next() {
-		var name, value string
-		if err := rows.Scan(&name, &value); err != nil {
-			return nil, err
-		}
-		settings[name] = value
-	}
-	return settings, rows.Err()
+	return dbconn.Pairs(ctx, db, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('"+strings.Join(reported, "','")+"')")
 }

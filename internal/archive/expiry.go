@@ -2,7 +2,6 @@ package archive
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"strconv"
@@ -70,23 +69,10 @@ func parseExpiry(variables map[string]string) (e expiry, err error) {
 }
 
 func askExpiry(ctx context.Context, q dbconn.Querier) (e expiry, err error) {
-	rows, err := q.QueryContext(ctx, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('binlog_expire_logs_seconds', "+
+	said, err := dbconn.Pairs(ctx, q, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('binlog_expire_logs_seconds', "+
 		"'binlog_expire_logs_auto_purge', 'expire_logs_days', 'max_binlog_total_size', 'binlog_space_limit')")
 	if err != nil {
 		return e, fmt.Errorf("archive: ask how long the server keeps its log: %w", err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	said := map[string]string{}
-	for rows.Next() {
-		var name string
-		var value sql.NullString
-		if err := rows.Scan(&name, &value); err != nil {
-			return e, err
-		}
-		said[name] = value.String
-	}
-	if err := rows.Err(); err != nil {
-		return e, err
 	}
 	return parseExpiry(said)
 }

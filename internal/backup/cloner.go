@@ -65,20 +65,16 @@ func (cloner) Take(ctx context.Context, s Source, parent *Manifest, w io.Writer)
 	}
 	taken := Taken{File: t.After.Position.File, Offset: t.After.Position.Offset, GTIDs: t.After.GTIDs.String(),
 		Until:   &Until{File: t.Until.Position.File, Offset: t.Until.Position.Offset, GTIDs: t.Until.GTIDs.String(), ByPosition: t.Settings["gtid_mode"] != "ON"},
-		Inexact: !t.Exact(), DataBytes: t.Bytes, Tool: "clone plugin of " + t.Version, Settings: map[string]string{}}
+		Inexact: !t.Exact(), DataBytes: t.Bytes, Tool: "clone plugin of " + t.Version, Settings: map[string]string{dataFiles: t.Settings[dataFiles]}}
 	if t.Held > 0 {
 		taken.Tool += fmt.Sprintf("; commits waited for %s", t.Held.Round(time.Millisecond))
-	}
-	for _, name := range cloneSettings {
-		if value, ok := t.Settings[name]; ok {
-			taken.Settings[name] = value
-		}
 	}
 	return taken, nil
 }
 
-// cloneSettings are what a server cannot start without.
-var cloneSettings = []string{"innodb_page_size", "innodb_data_file_path", "lower_case_table_names"}
+// dataFiles is the setting without which, beside those of every backup, a server cannot
+// start on a clone.
+const dataFiles = "innodb_data_file_path"
 
 func cloneError(err error) error {
 	switch {

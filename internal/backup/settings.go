@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -28,20 +29,12 @@ var engines = []string{"INNODB", "MYISAM", "ARIA", "MEMORY"}
 
 // readSettings asks a server for what it has of settingNames.
 func readSettings(ctx context.Context, q dbconn.Querier) (map[string]string, error) {
-	rows, err := q.QueryContext(ctx, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('"+strings.Join(settingNames, "', '")+"')")
+	settings, err := dbconn.Pairs(ctx, q, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('"+strings.Join(settingNames, "', '")+"')")
 	if err != nil {
 		return nil, fmt.Errorf("ask for its settings: %w", err)
 	}
-	defer func() { _ = rows.Close() }() // what matters is rows.Err
-	settings := map[string]string{}
-	for rows.Next() {
-		var name, value string
-		if err := rows.Scan(&name, &value); err != nil {
-			return nil, err
-		}
-		if !strings.HasSuffix(name, "_engine") || slices.Contains(engines, strings.ToUpper(value)) {
-			settings[name] = value
-		}
-	}
-	return settings, rows.Err()
+	maps.DeleteFunc(settings, func(name, value string) bool {
+		return strings.HasSuffix(name, "_engine") && !slices.Contains(engines, strings.ToUpper(value))
+	})
+	return settings, nil
 }

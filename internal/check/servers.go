@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/lifeboat-db/lifeboat/internal/archive"
@@ -114,39 +115,28 @@ func askClock(ctx context.Context, db *sql.DB) (c clock, err error) {
 }
 
 func variables(ctx context.Context, db *sql.DB) (map[string]string, error) {
-	rows, err := db.QueryContext(ctx, "SHOW GLOBAL VARIABLES")
+	all, err := dbconn.Pairs(ctx, db, "SHOW GLOBAL VARIABLES")
 	if err != nil {
 		return nil, fmt.Errorf("ask for the settings: %w", err)
 	}
-	defer rows.Close()
-	all := map[string]string{}
-	for rows.Next() {
-		var name, value string
-		if err := rows.Scan(&name, &value); err != nil {
-			return nil, err
-		}
-		all[name] = value
-	}
-	return all, rows.Err()
+	return all, nil
 }
 
 // xaTransactions is how many XA transactions clients have prepared or committed since
 // the server was started.
 func xaTransactions(ctx context.Context, db *sql.DB) (n int64, err error) {
-	rows, err := db.QueryContext(ctx, "SHOW GLOBAL STATUS WHERE Variable_name IN ('Com_xa_prepare', 'Com_xa_commit')")
+	counts, err := dbconn.Pairs(ctx, db, "SHOW GLOBAL STATUS WHERE Variable_name IN ('Com_xa_prepare', 'Com_xa_commit')")
 	if err != nil {
 		return 0, fmt.Errorf("ask what it has done: %w", err)
 	}
-	defer func() { _ = rows.Close() }() // what matters is rows.Err
-	for rows.Next() {
-		var name string
-		var count int64
-		if err := rows.Scan(&name, &count); err != nil {
-			return 0, err
+	for _, text := range counts {
+		count, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("ask what it has done: %w", err)
 		}
 		n += count
 	}
-	return n, rows.Err()
+	return n, nil
 }
 
 // filters reads what is in no variable. That the account may not ask is told

@@ -134,6 +134,26 @@ func Variable(ctx context.Context, q Querier, name string) (string, error) {
 	return v, err
 }
 
+// Pairs reads an answer of names and values, such as that of SHOW GLOBAL VARIABLES and
+// SHOW GLOBAL STATUS; NULL is an empty value.
+func Pairs(ctx context.Context, q Querier, query string) (pairs map[string]string, err error) {
+	rows, err := q.QueryContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	pairs = map[string]string{}
+	for rows.Next() {
+		var name string
+		var value sql.NullString
+		if err := rows.Scan(&name, &value); err != nil {
+			return nil, err
+		}
+		pairs[name] = value.String
+	}
+	return pairs, rows.Err()
+}
+
 // Class says what an error of the server means for who sent the statement.
 type Class int
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"strings"
 	"testing"
@@ -91,6 +92,18 @@ func testIdentify(t *testing.T, d server.Distribution, db *sql.DB) {
 	}
 	if _, err := dbconn.Variable(t.Context(), db, "no_such_variable"); !errors.Is(err, dbconn.ErrNoVariable) {
 		t.Errorf("%v, want %v", err, dbconn.ErrNoVariable)
+	}
+	pairs, err := dbconn.Pairs(t.Context(), db, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_id', 'no_such_variable')")
+	if err != nil || !maps.Equal(pairs, map[string]string{"server_id": "42"}) {
+		t.Errorf("%v, %v", pairs, err)
+	}
+	if pairs, err := dbconn.Pairs(t.Context(), db, "SELECT 'null', NULL"); err != nil || !maps.Equal(pairs, map[string]string{"null": ""}) {
+		t.Errorf("%v, %v", pairs, err)
+	}
+	for _, query := range []string{"SELECT", "SELECT 1"} {
+		if pairs, err := dbconn.Pairs(t.Context(), db, query); err == nil {
+			t.Errorf("%s: %v", query, pairs)
+		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

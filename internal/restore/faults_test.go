@@ -96,19 +96,28 @@ func (w *world) interrupt(dir string, n int) (name string, err error) {
 }
 
 func (w *world) interruptWith(o restore.Options, n int) (name string, err error) {
-	ctx, cancel := context.WithCancel(w.t.Context())
-	defer cancel()
-	o.Step = func(s restore.Step) {
+	_, err = w.interruptWhen(o, func(s restore.Step) bool {
 		if s.Seconds > 0 {
-			return
+			return false
 		}
 		if n--; n == 0 {
 			name = s.Name
+		}
+		return n == 0
+	})
+	return name, err
+}
+
+// interruptWhen ends a restore at the beginning or end of a step.
+func (w *world) interruptWhen(o restore.Options, when func(restore.Step) bool) (*restore.Report, error) {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	defer cancel()
+	o.Step = func(s restore.Step) {
+		if when(s) {
 			cancel()
 		}
 	}
-	_, err = restore.Run(ctx, o)
-	return name, err
+	return restore.Run(ctx, o)
 }
 
 // TestWithoutGTIDs: where there are none, a restore that was replayed and then

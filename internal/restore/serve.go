@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/lifeboat-db/lifeboat/internal/backup/clone"
 	"github.com/lifeboat-db/lifeboat/internal/binlog"
 	"github.com/lifeboat-db/lifeboat/internal/checkpoint"
+	"github.com/lifeboat-db/lifeboat/internal/dbconn"
 	"github.com/lifeboat-db/lifeboat/internal/fault"
 	"github.com/lifeboat-db/lifeboat/internal/gtid"
 	"github.com/lifeboat-db/lifeboat/internal/server"
@@ -369,22 +371,16 @@ func writes(ctx context.Context, db *sql.DB, flavor server.Flavor) (n int64, err
 	if flavor == server.MySQL {
 		names = "'Innodb_rows_inserted', 'Innodb_rows_updated', 'Innodb_rows_deleted'"
 	}
-	rows, err := db.QueryContext(ctx, "SHOW GLOBAL STATUS WHERE Variable_name IN ("+names+")")
-	if err != nil {
-		return 0, fmt.Errorf("restore: count what was written: %w", err)
+	counters, err := dbconn.Pairs(ctx, db, "SHOW GLOBAL STATUS WHERE Variable_name IN ("+names+")")
+	if err != nil || len(counters) != 3 {
+		return 0, fmt.Errorf("restore: count what was written: %d of 3 counters: %w", len(counters), err)
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	found := 0
-	for ; rows.Next(); found++ {
-		var name string
-		var count int64
-		if err := rows.Scan(&name, &count); err != nil {
-			return 0, err
+	for name, text := range counters {
+		count, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("restore: count what was written: %s: %w", name, err)
 		}
 		n += count
-	}
-	if err := rows.Err(); err != nil || found != 3 {
-		return 0, fmt.Errorf("restore: count what was written: %d of 3 counters: %w", found, err)
 	}
 	return n, nil
 }

@@ -161,14 +161,8 @@ func TestSkipIsLate(t *testing.T) {
 // interrupted is a restore that is interrupted when the log has just been replayed.
 func (w *world) interrupted(o restore.Options) {
 	w.t.Helper()
-	ctx, cancel := context.WithCancel(w.t.Context())
-	defer cancel()
-	o.Step = func(s restore.Step) {
-		if s.Name == restore.StepReplay && s.Seconds > 0 {
-			cancel()
-		}
-	}
-	if rep, err := restore.Run(ctx, o); !errors.Is(err, context.Canceled) {
+	rep, err := w.interruptWhen(o, func(s restore.Step) bool { return s.Name == restore.StepReplay && s.Seconds > 0 })
+	if !errors.Is(err, context.Canceled) {
 		w.t.Fatalf("%+v %v", rep, err)
 	}
 }

@@ -122,7 +122,9 @@ func TestTimeZone(t *testing.T) {
 			w.same(dir, want)
 
 			dir = filepath.Join(t.TempDir(), "unknown")
-			w.interruptAt(w.options(dir, ""), "start a private server")
+			if rep, err := w.interruptWhen(w.options(dir, ""), func(s restore.Step) bool { return s.Name == "start a private server" && s.Seconds == 0 }); err == nil {
+				t.Fatalf("it was not interrupted: %+v", rep)
+			}
 			edit(t, dir+".restore/journal.json", `"changes": \[`, `"changes": [[0, 4711],`)
 			o := w.options(dir, "")
 			if rep, err := w.try(o); fault.ClassOf(err) != fault.Usage || !strings.Contains(err.Error(), "the time zone CET (UTC+01:00, UTC+02:00)") {
@@ -136,21 +138,6 @@ func TestTimeZone(t *testing.T) {
 			w.restore(o)
 			w.same(dir, want)
 		})
-	}
-}
-
-// interruptAt ends a restore when a step begins.
-func (w *world) interruptAt(o restore.Options, step string) {
-	w.t.Helper()
-	ctx, cancel := context.WithCancel(w.t.Context())
-	defer cancel()
-	o.Step = func(s restore.Step) {
-		if s.Name == step && s.Seconds == 0 {
-			cancel()
-		}
-	}
-	if rep, err := restore.Run(ctx, o); err == nil {
-		w.t.Fatalf("it was not interrupted: %+v", rep)
 	}
 }
 
